@@ -1,0 +1,257 @@
+"""The network: embeddings, LSTM layers with batch normalisation between them, one logit an id.
+
+Letters of shapes: B rows, T positions, V ids, E embedding width, H hidden width, L layers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hoyomusic.errors import TrainingError, UsageError
+
+if TYPE_CHECKING:
+    State = tuple[Tensor, Tensor]
+
+# A reset adds this to the input, forget and output gates. Their sigmoid is then exactly 0 in float32 and
+# bfloat16 for whatever the weights add (below 896 in size), so cell and output are exactly 0 as well.
+CLOSED_GATE = -1000.0
+# The reset flag takes one input column; cuDNN's fast kernels want the width to be a multiple of 8.
+FLAG_COLUMNS = 8
+
+# Share of a step's statistics in the running ones. Steps see about 2,000 positions; 0.1, the usual value,
+# would let the last ten steps alone decide what the finished model normalises with.
+NORM_MOMENTUM = 0.02
+NORM_EPSILON = 1e-5
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """Sizes of a model; the bounds keep a hostile file from asking for all the memory.
+
+    `vocabulary`, `regions` and `clocks` count ids; `embedding` and `hidden` are widths; `dropout` is the
+    share of layer outputs, `weight_dropout` that of recurrent weights (DropConnect; Merity et al. 2018,
+    "Regularizing and Optimizing LSTM Language Models"), set to zero in a training step.
+
+    Raises UsageError for a value out of bounds.
+    """
+
+    vocabulary: int
+    regions: int = 8
+    clocks: int = 1
+    embedding: int = 256
+    hidden: int = 512
+    layers: int = 3
+    dropout: float = 0.3
+    weight_dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, largest in (
+            ("vocabulary", 100_000), ("regions", 1_000), ("clocks", 10_000),
+            ("embedding", 4096), ("hidden", 4096), ("layers", 16),
+        ):
+            value = getattr(self, name)
+            if type(value) is not int or not 1 <= value <= largest:
+                raise UsageError(f"{name} is {value!r}", remedy=f"give a whole number from 1 to {largest}")
+        for name in ("dropout", "weight_dropout"):
+            value = getattr(self, name)
+            if type(value) not in (int, float) or not 0 <= value < 1:
+                raise UsageError(f"{name} is {value!r}", remedy="give a share from 0 to less than 1")
+
+    def to_dict(self) -> dict[str, int | float]:
+        """The sizes as a plain dict, which ``ModelConfig(**sizes)`` reads back."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation over features, with statistics over the positions that count (Ioffe & Szegedy 2015)."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(features))
+        self.bias = nn.Parameter(torch.zeros(features))
+        self.register_buffer("running_mean", torch.zeros(features))
+        self.register_buffer("running_var", torch.ones(features))
+
+    def forward(self, inputs: Tensor, counted: Tensor | None) -> Tensor:
+        """(N, H) -> (N, H). `counted` indexes the rows that count (None: all); in training the others become 0."""
+        if not self.training:
+            return self._normalise(inputs, training=False)
+        if counted is None or len(counted) == len(inputs):
+            return self._normalise(inputs, training=True)
+        chosen = self._normalise(inputs.index_select(0, counted), training=True)
+        return torch.zeros_like(inputs).index_copy(0, counted, chosen)
+
+    def _normalise(self, inputs: Tensor, *, training: bool) -> Tensor:
+        # One position has no variance: it is normalised by what earlier steps have seen.
+        training = training and len(inputs) > 1
+        return functional.batch_norm(
+            inputs, self.running_mean, self.running_var, self.weight, self.bias, training, NORM_MOMENTUM, NORM_EPSILON
+        )
+
+
+class Layer(nn.Module):
+    """One LSTM over time (gates in the order i, f, g, o) and the normalisation of its outputs.
+
+    A reset is an extra input that closes the gates. Its weights are fixed: they join the trained ones
+    only for the call, so no file holds them and neither gradient nor weight decay moves them.
+    """
+
+    def __init__(self, inputs: int, hidden: int) -> None:
+        super().__init__()
+        self.weight_ih = nn.Parameter(torch.empty(4 * hidden, inputs))
+        self.weight_hh = nn.Parameter(torch.empty(4 * hidden, hidden))
+        self.bias = nn.Parameter(torch.empty(4 * hidden))
+        self.norm = BatchNorm(hidden)
+        closing = torch.zeros(4, hidden, FLAG_COLUMNS)
+        closing[[0, 1, 3], :, 0] = CLOSED_GATE
+        self.register_buffer("closing", closing.reshape(4 * hidden, FLAG_COLUMNS), persistent=False)
+
+    def forward(self, inputs: Tensor, state: State, flags: Tensor | None, kept: Tensor | None) -> tuple[Tensor, State]:
+        """Inputs (T, B, I), state two of (1, B, H), flags (T, B, FLAG_COLUMNS) or None -> (T, B, H) and the new state.
+
+        `kept` (4H, H), where given, scales the recurrent weights. Computed in the type that autocast asks
+        for, all of it: left to itself, autocast turns cuDNN's LSTM into float16, whatever it was told.
+        """
+        kind = inputs.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
+        weight_ih = self.weight_ih
+        if flags is not None:
+            inputs = torch.cat((inputs, flags.to(inputs.dtype)), dim=2)
+            weight_ih = torch.cat((weight_ih, self.closing), dim=1)
+        weight_hh = self.weight_hh if kept is None else self.weight_hh * kept
+        with torch.autocast(kind, enabled=False):
+            weights = _side_by_side([weight_ih, weight_hh, self.bias, torch.zeros_like(self.bias)], dtype)
+            outputs, hidden, cell = torch.lstm(
+                inputs.to(dtype), [part.to(dtype) for part in state], weights,
+                has_biases=True, num_layers=1, dropout=0.0, train=self.training, bidirectional=False, batch_first=False,
+            )
+        return outputs.float(), (hidden.float(), cell.float())
+
+
+def _side_by_side(weights: list[Tensor], dtype: torch.dtype) -> list[Tensor]:
+    """The same weights as views of one block, as cuDNN wants them (else it warns and copies at each call)."""
+    block = torch.cat([weight.reshape(-1).to(dtype) for weight in weights])
+    parts = block.split([weight.numel() for weight in weights])
+    return [part.view(weight.shape) for part, weight in zip(parts, weights, strict=True)]
+
+
+class HoyoMusicLSTM(nn.Module):
+    """Embedding(id) + Embedding(region) + Embedding(clock) -> L x [LSTM -> BatchNorm -> Dropout] -> Linear.
+
+    Region 0 is the general label: what a sample whose region was dropped is trained with. Weights are
+    drawn from `seed`; the process's own random state is neither read nor moved.
+    """
+
+    def __init__(self, config: ModelConfig, *, seed: int = 0) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Parameter(torch.empty(config.vocabulary, config.embedding))
+        self.region = nn.Parameter(torch.empty(config.regions, config.embedding))
+        self.clock = nn.Parameter(torch.empty(config.clocks, config.embedding))
+        widths = [config.embedding] + [config.hidden] * config.layers
+        self.layers = nn.ModuleList(Layer(width, config.hidden) for width in widths[:-1])
+        self.output_weight = nn.Parameter(torch.empty(config.vocabulary, config.hidden))
+        self.output_bias = nn.Parameter(torch.empty(config.vocabulary))
+        self._draw_weights(seed)
+
+    @torch.no_grad()
+    def _draw_weights(self, seed: int) -> None:
+        """Normal embeddings, the rest uniform within 1/sqrt(H); forget gates start open (Jozefowicz et al. 2015)."""
+        if self.output_bias.is_meta:
+            return
+        generator = torch.Generator().manual_seed(_hash(seed))
+        bound = self.config.hidden**-0.5
+        for table in (self.embedding, self.region, self.clock):
+            table.normal_(generator=generator)
+        for layer in self.layers:
+            for weight in (layer.weight_ih, layer.weight_hh, layer.bias):
+                weight.uniform_(-bound, bound, generator=generator)
+            layer.bias[self.config.hidden : 2 * self.config.hidden] += 1.0
+        for weight in (self.output_weight, self.output_bias):
+            weight.uniform_(-bound, bound, generator=generator)
+
+    def forward(
+        self,
+        ids: Tensor,
+        region: Tensor,
+        clock: Tensor,
+        state: State | None = None,
+        *,
+        valid: Tensor | None = None,
+        reset: Tensor | None = None,
+        key: tuple[int, ...] | None = None,
+    ) -> tuple[Tensor, State]:
+        """Logits (B, T, V) for the id after each position, and the state (h, c), each (L, B, H).
+
+        `ids` (B, T), `region` (B,) or (B, T) and `clock` (B, T) are whole numbers; `state` None is a fresh
+        start. After a position marked in `reset` (B, T) bool the state is exactly that of a fresh start.
+        `valid` (B, T) bool marks the positions whose statistics count in training (never those of `reset`);
+        logits elsewhere mean nothing. Padding may follow the valid positions of a row, not precede them.
+        `key`, whole numbers such as (seed, epoch, step), decides what dropout drops, and nothing else does;
+        raises TrainingError where training needs it and it is missing.
+
+        The logits are a view of time-major memory: ``logits.transpose(0, 1).reshape(-1, V)`` copies nothing.
+        """
+        rows, steps = ids.shape
+        if region.dim() == 1:
+            region = region[:, None].expand(rows, steps)
+        values = (
+            functional.embedding(ids.T, self.embedding)
+            + functional.embedding(region.T, self.region)
+            + functional.embedding(clock.T, self.clock)
+        )  # (T, B, E)
+        if state is None:
+            state = self.fresh_state(rows)
+        flags = None
+        if reset is not None:
+            flags = functional.pad(reset.T[:, :, None].to(values.dtype), (0, FLAG_COLUMNS - 1))  # (T, B, FLAG_COLUMNS)
+            valid = ~reset if valid is None else valid & ~reset
+        counted = None
+        if self.training and valid is not None:
+            counted = valid.T.reshape(-1).nonzero().squeeze(1)
+        generator = self._dropout_generator(key)
+        states = []
+        for index, layer in enumerate(self.layers):
+            kept = None
+            if self.training and self.config.weight_dropout:
+                kept = _draw_kept(layer.weight_hh, self.config.weight_dropout, generator)
+            values, new = layer(values, (state[0][index : index + 1], state[1][index : index + 1]), flags, kept)
+            states.append(new)
+            values = layer.norm(values.reshape(steps * rows, -1), counted).view(steps, rows, -1)  # (T, B, H)
+            if self.training and self.config.dropout:
+                values = values * _draw_kept(values, self.config.dropout, generator)
+        logits = functional.linear(values, self.output_weight, self.output_bias)  # (T, B, V)
+        hidden, cell = zip(*states, strict=True)
+        return logits.transpose(0, 1), (torch.cat(hidden), torch.cat(cell))
+
+    def fresh_state(self, rows: int) -> State:
+        """The state (h, c) before a tune: zeros, each (L, rows, H)."""
+        zeros = self.output_bias.new_zeros(self.config.layers, rows, self.config.hidden)
+        return zeros, zeros
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Weights and statistics by name as float32 arrays, which `runtime.fold` takes."""
+        return {name: weight.detach().cpu().numpy() for name, weight in self.state_dict().items()}
+
+    def _dropout_generator(self, key: tuple[int, ...] | None) -> torch.Generator | None:
+        if not self.training or not (self.config.dropout or self.config.weight_dropout):
+            return None
+        if key is None:
+            raise TrainingError("dropout has no key", remedy="pass key=(seed, epoch, step)")
+        return torch.Generator(self.output_bias.device).manual_seed(_hash(*key))
+
+
+def _draw_kept(like: Tensor, share: float, generator: torch.Generator | None) -> Tensor:
+    """A mask like `like`: 0 for a `share` of the places, elsewhere what keeps the mean (inverted dropout)."""
+    return torch.empty_like(like).bernoulli_(1 - share, generator=generator).div_(1 - share)
+
+
+def _hash(*key: int) -> int:
+    """A seed of 64 bits from whole numbers >= 0."""
+    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
