@@ -1,0 +1,268 @@
+"""Training: it learns, it resumes bit for bit, it survives what is not a number."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from hoyomusic.errors import TrainingError, UsageError
+from hoyomusic.fit import EpochEnded, FitConfig, FitState, RunStarted, StepDone, Stopped, fit, measure
+from hoyomusic.model import HoyoMusicLSTM, ModelConfig
+from hoyomusic.streams import Sample
+
+SIZES = ModelConfig(vocabulary=12, regions=3, clocks=5, embedding=8, hidden=16, layers=2, dropout=0.2)
+CONFIG = FitConfig(epochs=4, rows=4, steps=8, learning_rate=0.01, precision="fp32", averaging=0.9)
+
+
+def make_samples(count: int, seed: int) -> list[Sample]:
+    """Sequences in which each id follows from the one before it and the region, so that there is something to learn."""
+    generator = np.random.default_rng(seed)
+    samples = []
+    for _ in range(count):
+        region, ids = int(generator.integers(3)), [0, int(generator.integers(2, 12))]
+        for _ in range(int(generator.integers(5, 25))):
+            ids.append(2 + (ids[-1] * 3 + region) % 10)
+        ids.append(1)
+        samples.append(Sample(np.array(ids, np.uint16), region, np.arange(len(ids), dtype=np.uint16) % 5))
+    return samples
+
+
+TRAINING, VALIDATION = make_samples(30, 1), make_samples(6, 2)
+
+
+def same(one, other) -> bool:
+    """Equality in every bit of nested dicts and lists of tensors and plain values."""
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other) and one.dtype == other.dtype
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    return one == other
+
+
+def comparable(state: FitState) -> dict:
+    """All of a state but the processor time, which no two runs share."""
+    values = state.to_dict()
+    values.pop("cpu_seconds")
+    values["history"] = [{**entry, "cpu_seconds": 0} for entry in values["history"]]
+    return values
+
+
+def run(config=CONFIG, *, state=None, model=None, **hooks) -> FitState:
+    model = HoyoMusicLSTM(SIZES, seed=5) if model is None else model
+    return fit(model, TRAINING, VALIDATION, config, state=state, **hooks)
+
+
+@pytest.fixture(scope="module")
+def whole_run() -> FitState:
+    return run()
+
+
+def test_loss_falls_until_it_is_learned_by_heart():
+    config = FitConfig(
+        epochs=60, rows=2, steps=16, learning_rate=0.02, weight_decay=0.0, precision="fp32", patience=60,
+        plateau_patience=60, averaging=0.9, region_dropout=0.0,
+    )
+    model = HoyoMusicLSTM(
+        ModelConfig(vocabulary=12, regions=3, clocks=5, embedding=16, hidden=32, layers=2, dropout=0.0), seed=1
+    )
+    samples = TRAINING[:6]
+    before = measure(model, samples)
+    state = fit(model, samples, samples, config)
+    model.load_state_dict(state.result)
+    # What cannot be known is the second id (six samples in three regions) and where a sample ends.
+    assert before > 2.3
+    assert measure(model, samples) < 0.15
+    assert state.history[-1]["nats_per_token"] < 0.3
+
+
+def test_measure_does_not_depend_on_the_batch():
+    model = HoyoMusicLSTM(SIZES, seed=5)
+    assert measure(model, VALIDATION, rows=1) == pytest.approx(measure(model, VALIDATION, rows=6), abs=1e-6)
+    assert model.training
+
+
+def test_same_seed_same_run_and_another_seed_another_run(whole_run):
+    assert same(comparable(run()), comparable(whole_run))
+    other = run(replace(CONFIG, seed=1, epochs=1))
+    assert not same(other.best_weights, run(replace(CONFIG, epochs=1)).best_weights)
+
+
+def test_the_global_random_state_is_neither_read_nor_moved(whole_run):
+    torch.manual_seed(99)
+    before = torch.get_rng_state()
+    assert same(comparable(run()), comparable(whole_run))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_two_epochs_and_two_more_equal_four(whole_run):
+    first = run(replace(CONFIG, epochs=2))
+    second = run(state=FitState.from_dict(first.to_dict()), model=HoyoMusicLSTM(SIZES, seed=77))
+    assert same(comparable(second), comparable(whole_run))
+
+
+@pytest.mark.parametrize("steps", [1, 20, "last of an epoch"])
+def test_stopped_anywhere_and_resumed_equals_a_whole_run(whole_run, steps):
+    seen = []
+
+    def enough() -> bool:
+        done = seen[-1]
+        return done.segment == done.segments if steps == "last of an epoch" else len(seen) == steps + 1
+
+    stopped = run(on_event=seen.append, should_stop=enough)
+    assert isinstance(seen[-1], Stopped) and seen[-1].reason == "asked"
+    assert stopped.segment > 0
+    resumed = run(state=FitState.from_dict(stopped.to_dict()), model=HoyoMusicLSTM(SIZES, seed=77))
+    assert same(comparable(resumed), comparable(whole_run))
+
+
+def test_saving_on_the_way_changes_nothing(whole_run):
+    saved = []
+    state = run(replace(CONFIG, save_seconds=1e-9), save=saved.append)
+    assert len(saved) == state.step + CONFIG.epochs
+    assert same(comparable(state)["best_weights"], whole_run.best_weights)
+    assert same(comparable(run(state=saved[10])), comparable(whole_run))
+
+
+def test_events_tell_the_run(whole_run):
+    events = []
+    state = run(on_event=events.append)
+    assert isinstance(events[0], RunStarted) and events[0].device == "cpu" and events[0].precision == "fp32"
+    ended = [event for event in events if isinstance(event, EpochEnded)]
+    assert [event.epoch for event in ended] == [1, 2, 3, 4]
+    targets = sum(len(sample.ids) - 1 for sample in TRAINING)
+    assert all(event.tokens == targets and event.cpu_seconds > 0 for event in ended)
+    assert ended[-1].nats_per_token < ended[0].nats_per_token
+    assert state.best == min(event.validation_nats_per_token for event in ended)
+    steps = [event for event in events if isinstance(event, StepDone)]
+    assert [event.step for event in steps] == list(range(1, state.step + 1))
+    assert sum(event.tokens for event in steps) == 4 * targets
+    assert steps[-1].eta_seconds == 0 <= steps[0].eta_seconds
+    assert events[-1] == Stopped("epochs", 4, state.step)
+    assert state.finished
+
+
+def test_the_best_weights_are_those_validated():
+    state = run()
+    model = HoyoMusicLSTM(SIZES)
+    model.load_state_dict(state.result)
+    assert measure(model, VALIDATION, rows=CONFIG.rows) == state.best
+
+
+def test_a_finished_run_has_nothing_to_do(whole_run):
+    events = []
+    state = run(state=whole_run, on_event=events.append)
+    assert [type(event) for event in events] == [RunStarted, Stopped]
+    assert same(comparable(state), comparable(whole_run))
+
+
+def test_plateau_lowers_the_rate_and_patience_ends_the_run(monkeypatch):
+    values = iter([2.0, 1.0, 1.5, 1.5, 1.5, 1.5])
+    monkeypatch.setattr("hoyomusic.fit.measure", lambda *arguments, **options: next(values))
+    events = []
+    state = run(
+        replace(CONFIG, epochs=50, plateau_patience=1, plateau_factor=0.5, patience=4), on_event=events.append
+    )
+    ended = [event for event in events if isinstance(event, EpochEnded)]
+    assert [event.best for event in ended] == [True, True, False, False, False, False]
+    assert [event.learning_rate for event in ended] == [0.01] * 4 + [0.005] * 2
+    assert events[-1] == Stopped("patience", 6, state.step)
+    assert state.finished and state.learning_rate == 0.0025 and state.best == 1.0
+
+
+class Poisoned(HoyoMusicLSTM):
+    """A model whose logits are not numbers in the steps named in `bad`, normalisation statistics included."""
+
+    bad: tuple[int, ...] = ()
+    calls = 0
+
+    def forward(self, *arguments, **options):
+        logits, state = super().forward(*arguments, **options)
+        if self.training:
+            self.calls += 1
+            if self.calls in self.bad:
+                self.layers[0].norm.running_mean.data.fill_(math.nan)
+                return logits * math.nan, tuple(part * math.nan for part in state)
+        return logits, state
+
+
+def test_a_step_that_is_not_a_number_is_undone_and_counted():
+    model = Poisoned(SIZES, seed=5)
+    model.bad = (3, 4, 8)
+    losses = []
+    state = run(
+        replace(CONFIG, epochs=1), model=model,
+        on_event=lambda event: losses.append(event.loss) if isinstance(event, StepDone) else None,
+    )
+    assert [index + 1 for index, loss in enumerate(losses) if math.isnan(loss)] == [3, 4, 8]
+    assert state.skipped == 3 and state.skipped_in_a_row == 0
+    for weights in (state.weights, state.averaged, state.best_weights):
+        assert all(torch.isfinite(weight).all() for weight in weights.values())
+
+
+def test_three_bad_steps_in_a_row_end_the_run():
+    model = Poisoned(SIZES, seed=5)
+    model.bad = (3, 4, 5)
+    with pytest.raises(TrainingError, match=r"^epoch 1, step 5: loss or gradient is not a number, 3 steps in a row; lower"):
+        run(model=model)
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_out_of_memory_names_the_rows_and_half_of_them(error):
+    model = HoyoMusicLSTM(SIZES)
+    model.forward = lambda *arguments, **options: (_ for _ in ()).throw(error)
+    with pytest.raises(TrainingError, match="epoch 1, step 1: memory ran out with 4 rows of 8 steps; try 2 rows"):
+        run(model=model)
+
+
+def test_other_runtime_errors_pass():
+    model = HoyoMusicLSTM(SIZES)
+    model.forward = lambda *arguments, **options: (_ for _ in ()).throw(RuntimeError("a bug"))
+    with pytest.raises(RuntimeError, match="a bug"):
+        run(model=model)
+
+
+def test_nothing_to_learn_from_or_to_validate_with():
+    with pytest.raises(TrainingError, match="no samples to validate with"):
+        fit(HoyoMusicLSTM(SIZES), TRAINING, [], CONFIG)
+    with pytest.raises(TrainingError, match="no samples to train on"):
+        fit(HoyoMusicLSTM(SIZES), [], VALIDATION, CONFIG)
+
+
+def test_a_state_that_does_not_fit_is_refused(whole_run):
+    values = whole_run.to_dict()
+    with pytest.raises(TrainingError, match="other entries than expected: moments"):
+        FitState.from_dict({name: value for name, value in values.items() if name != "moments"})
+    with pytest.raises(TrainingError, match="does not fit the model"):
+        run(state=whole_run, model=HoyoMusicLSTM(ModelConfig(13, 3, 5, 8, 16, 2)))
+    swapped = FitState.from_dict({**values, "moments": {0: values["moments"][1], 1: values["moments"][0]}})
+    with pytest.raises(TrainingError, match="does not fit the model"):
+        run(state=swapped)
+    stopped = run(should_stop=lambda: True)
+    with pytest.raises(TrainingError, match="rows and seed cannot change in the middle of epoch 1; use rows=4, seed=0"):
+        run(replace(CONFIG, rows=8, seed=1), state=stopped)
+
+
+@pytest.mark.parametrize(
+    ("wish", "message"),
+    [
+        ({"epochs": 0}, "epochs is 0; give a whole number, 1 or more"),
+        ({"seed": -1}, "seed is -1; give a whole number, 0 or more"),
+        ({"rows": 2.5}, "rows is 2.5; give a whole number"),
+        ({"learning_rate": 0.0}, "learning_rate is 0.0; give a number above 0 to less than 1"),
+        ({"learning_rate": math.nan}, "learning_rate is nan"),
+        ({"averaging": 1.0}, "averaging is 1.0; give a number from 0 to less than 1"),
+        ({"clip": math.inf}, "clip is inf; give a number above 0"),
+    ],
+)
+def test_senseless_configurations_are_refused(wish, message):
+    with pytest.raises(UsageError) as caught:
+        FitConfig(**wish)
+    assert str(caught.value).startswith(message)
