@@ -1,0 +1,144 @@
+"""Files that others made: found in a fixed order, opened with care, unpacked within limits.
+
+A user may point at any folder. Links that leave it, FIFOs and devices are not opened, a folder that
+contains itself ends, and a small archive cannot fill the memory.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import stat
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from hoyomusic.errors import CorpusError
+
+DEEPEST_FOLDER = 12
+MEGABYTE = 2**20
+
+# A packed file may grow to this many times its size; ABC text grows about 4 times.
+LARGEST_RATIO = 100
+
+
+class FoundFile(NamedTuple):
+    """A file to read: its path, and `name`, the path relative to where the search began, with slashes."""
+
+    name: str
+    path: Path
+
+
+def find_files(root: Path, suffixes: Sequence[str]) -> list[FoundFile]:
+    """The regular files at or below `root` whose names end in one of `suffixes` (lower case), by name.
+
+    Raises CorpusError where nothing is at `root`, or something that is neither file nor folder.
+    """
+    try:
+        mode = root.stat().st_mode
+    except OSError as error:
+        raise CorpusError(f"cannot be opened ({error.strerror})", where=str(root)) from error
+    if stat.S_ISREG(mode):
+        return [FoundFile(root.name, root)] if _fits(root.name, suffixes) else []
+    if not stat.S_ISDIR(mode):
+        raise CorpusError("is neither a file nor a folder", where=str(root))
+    found = _walk(root, "", os.path.realpath(root), suffixes, DEEPEST_FOLDER)
+    return sorted(found, key=lambda file: file.name.split("/"))
+
+
+def _walk(folder: Path, prefix: str, home: str, suffixes: Sequence[str], depth: int) -> Iterator[FoundFile]:
+    try:
+        entries = list(os.scandir(folder))
+    except OSError as error:
+        raise CorpusError(f"cannot be opened ({error.strerror})", where=str(folder)) from error
+    for entry in entries:
+        path = Path(entry.path)
+        if entry.is_symlink() and not _stays_inside(path, home):
+            continue
+        if entry.is_dir():
+            # Links to folders would show files twice, or without end.
+            if depth and not entry.is_symlink():
+                yield from _walk(path, f"{prefix}{entry.name}/", home, suffixes, depth - 1)
+        elif entry.is_file() and _fits(entry.name, suffixes):
+            yield FoundFile(prefix + entry.name, path)
+
+
+def _stays_inside(path: Path, home: str) -> bool:
+    target = os.path.realpath(path)
+    return os.path.commonpath([target, home]) == home
+
+
+def _fits(name: str, suffixes: Sequence[str]) -> bool:
+    return name.lower().endswith(tuple(suffixes))
+
+
+@contextmanager
+def open_file(path: Path, limit: int) -> Iterator[BinaryIO]:
+    """A regular file, unpacked where its name ends in ``.gz``, of at most `limit` bytes.
+
+    Raises CorpusError for anything else, for a damaged archive and for the disk's errors, also while
+    it is read.
+    """
+    with _open_regular(path) as file:
+        if not _fits(path.name, (".gz",)):
+            yield _Limited(file, path, limit)
+            return
+        packed = os.fstat(file.fileno()).st_size
+        try:
+            with gzip.GzipFile(fileobj=file) as unpacked:
+                yield _Limited(unpacked, path, min(limit, max(packed * LARGEST_RATIO, MEGABYTE)))
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise CorpusError("is no whole gzip archive", where=str(path)) from error
+
+
+class _Limited:
+    """A binary file that raises CorpusError once more than `limit` bytes came out of it."""
+
+    def __init__(self, file: BinaryIO, path: Path, limit: int) -> None:
+        self._file = file
+        self._path = path
+        self._left = limit
+
+    def read(self) -> bytes:
+        return self._count(self._file.read(self._left + 1))
+
+    def readline(self, size: int) -> bytes:
+        return self._count(self._file.readline(size))
+
+    def _count(self, data: bytes) -> bytes:
+        self._left -= len(data)
+        if self._left < 0:
+            raise CorpusError("is too large, or packed to an absurd degree", where=str(self._path))
+        return data
+
+
+def read_file(path: Path, limit: int) -> bytes:
+    """All bytes of a file, with the care of `open_file`."""
+    with open_file(path, limit) as file:
+        return file.read()
+
+
+def digest_files(files: Sequence[FoundFile]) -> str:
+    """SHA-256 in hex over the names and the bytes, as they lie on the disk, of files."""
+    found = hashlib.sha256()
+    for file in files:
+        name = file.name.encode("utf-8", "surrogateescape")
+        with _open_regular(file.path) as raw:
+            found.update(len(name).to_bytes(8, "little") + name + hashlib.file_digest(raw, "sha256").digest())
+    return found.hexdigest()
+
+
+@contextmanager
+def _open_regular(path: Path) -> Iterator[BinaryIO]:
+    try:
+        # Without O_NONBLOCK a FIFO would wait for its writer for ever.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise CorpusError("is not a regular file", where=str(path))
+            yield file
+    except OSError as error:
+        raise CorpusError(f"cannot be read ({error.strerror})", where=str(path)) from error

@@ -1,0 +1,81 @@
+"""The cache gives back what was stored, or says why not; it never lies and never stops the work."""
+
+import json
+
+import pytest
+
+from hoyomusic.corpus.cache import Cache, cache_folder, digest, rules_digest
+
+VALUE = {"rows": [1, [2, "\ud800 ü"], None]}
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return Cache(tmp_path)
+
+
+def test_load_inverts_store(cache):
+    assert cache.load("a", "key") is None
+    cache.store("a", "key", VALUE)
+    assert cache.load("a", "key") == VALUE
+    assert cache.notices == []
+
+
+@pytest.mark.parametrize("place", [0, 30, -1])
+def test_a_flipped_bit_is_noticed(cache, place):
+    cache.store("a", "key", VALUE)
+    path = cache.folder / "a.cache"
+    data = bytearray(path.read_bytes())
+    data[place] ^= 16
+    path.write_bytes(data)
+    assert cache.load("a", "key") is None
+    assert cache.notices == [f"{path}: the cached corpus is damaged, computed anew"]
+
+
+@pytest.mark.parametrize("kept", [0, 20, -1])
+def test_a_truncated_entry_is_noticed(cache, kept):
+    cache.store("a", "key", VALUE)
+    path = cache.folder / "a.cache"
+    path.write_bytes(path.read_bytes()[:kept])
+    assert cache.load("a", "key") is None
+    assert cache.notices == [f"{path}: the cached corpus is damaged, computed anew"]
+
+
+@pytest.mark.parametrize("header", [[], {"format": "another"}, 1])
+def test_another_kind_of_file_is_noticed(cache, header):
+    (cache.folder / "a.cache").write_text(json.dumps(header) + "\nrest")
+    assert cache.load("a", "key") is None
+    assert len(cache.notices) == 1
+
+
+def test_another_key_is_out_of_date(cache):
+    cache.store("a", "key", VALUE)
+    assert cache.load("a", "other") is None
+    assert cache.notices == [f"{cache.folder / 'a.cache'}: the cached corpus is out of date, computed anew"]
+
+
+def test_a_place_that_cannot_be_written_costs_a_notice(tmp_path):
+    (tmp_path / "file").write_text("")
+    cache = Cache(tmp_path / "file" / "folder")
+    cache.store("a", "key", VALUE)
+    assert len(cache.notices) == 1
+    assert cache.notices[0].startswith("the corpus is not cached: ")
+
+
+def test_an_entry_that_cannot_be_read_costs_a_notice(cache):
+    (cache.folder / "a.cache").mkdir()
+    assert cache.load("a", "key") is None
+    assert cache.notices == [f"{cache.folder / 'a.cache'}: cannot be read (Is a directory), computed anew"]
+
+
+def test_the_folder_can_be_chosen(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOYOMUSIC_CACHE", str(tmp_path / "mine"))
+    assert cache_folder() == tmp_path / "mine"
+    monkeypatch.delenv("HOYOMUSIC_CACHE")
+    assert "hoyomusic" in cache_folder().parts
+
+
+def test_the_digest_knows_where_parts_end():
+    assert digest(["ab", "c"]) != digest(["a", "bc"])
+    assert digest(["ab"]) == digest([b"ab"])
+    assert len(rules_digest()) == 64
