@@ -1,0 +1,36 @@
+# `make demo` makes a tune and `make test` runs the tests; both set up their own virtual environment first.
+
+PYTHON ?= python3
+VENV := .venv
+HOYO := $(VENV)/bin/hoyo
+LISTS := requirements.txt pyproject.toml
+
+.PHONY: demo test model clean
+
+demo: $(VENV)/installed
+	@$(HOYO) generate --region Mondstadt --format abc,mid,wav,svg --out music
+	@echo "To listen, open the .wav (or the .mid) file above in any player; the .svg is the sheet, for any browser."
+	@echo "More tunes: $(HOYO) generate --region Liyue; all commands: $(HOYO) --help"
+
+test: $(VENV)/installed-for-tests
+	$(VENV)/bin/python -m pytest
+
+# Trains the default model anew, for hours, into a file beside it; it is shipped once it is copied over by hand.
+model: $(VENV)/installed
+	$(HOYO) train --out models/retrained.pth
+
+clean:
+	rm -rf $(VENV)
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "HoyoMusic needs Python 3.11 or newer: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: $(VENV)/bin/python $(LISTS)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/installed-for-tests: $(VENV)/installed
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
