@@ -411,7 +411,7 @@ class _Run:
             learning_rate=self.optimizer.param_groups[0]["lr"], plateau=self.plateau.state_dict(),
             config=asdict(self.config),
             machine={
-                "torch": torch.__version__, "device": str(self.device), "dtype": str(self.dtype),
+                "torch": str(torch.__version__), "device": str(self.device), "dtype": str(self.dtype),
                 "threads": torch.get_num_threads(),
             },
             history=[dict(entry) for entry in self.history],
