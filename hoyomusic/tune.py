@@ -254,6 +254,24 @@ class Header:
     tempo: Tempo | None = None
 
 
+class Ending(NamedTuple):
+    """The bars from `start` to `stop` that are played only in the turns `numbers` (from 1) of a section."""
+
+    numbers: tuple[int, ...]
+    start: int
+    stop: int
+
+
+class Section(NamedTuple):
+    """The bars from `start` to `stop`, played `plays` times: a body up to `body_stop`, then perhaps endings."""
+
+    start: int
+    body_stop: int
+    endings: tuple[Ending, ...]
+    stop: int
+    plays: int
+
+
 class Fault(NamedTuple):
     """One thing that does not hold: the bar's index (from 0) and a sentence about it."""
 
@@ -316,10 +334,36 @@ class Tune:
                     starts[index + 1] = True
         return starts, ends
 
+    def sections(self, start: int = 0, stop: int | None = None) -> list[Section]:
+        """The bars from `start` to `stop` cut into stretches that are each repeated as one, in order.
+
+        A section begins at ``|:`` (`opens`), at the tune's start, or behind a repeat that has ended.
+        """
+        bars, stop, found = self.bars, len(self.bars) if stop is None else stop, []
+        while start < stop:
+            index, closes = start, 0
+            while index < stop and not (closes or bars[index].ending or (bars[index].opens and index > start)):
+                closes = bars[index].closes
+                index += 1
+            body_stop, plays, endings = index, max(closes, 1), []
+            while not closes and index < stop and bars[index].ending and not (bars[index].opens and index > start):
+                first, index = index, index + 1
+                while index < stop and not (
+                    bars[index - 1].closes or bars[index - 1].double or bars[index].ending or bars[index].opens
+                ):
+                    index += 1
+                endings.append(Ending(bars[first].ending, first, index))
+                plays = max(plays, bars[index - 1].closes, *bars[first].ending)
+            found.append(Section(start, body_stop, tuple(endings), index, plays))
+            start = index
+        return found
+
     def play_order(self) -> list[int]:
         """The indices of the bars in the order in which they sound: repeats, endings and parts played.
 
-        Raises TuneError where the tune would last more than `MAXIMUM_PLAYED_BARS`.
+        A section with endings is played as often as its largest ending number says. A part is played
+        with its repeats each time. Bars before the first part label are played first, once.
+        Raises TuneError where repeats or parts would make the tune last more than `MAXIMUM_PLAYED_BARS`.
         """
         if not self.parts:
             return self._played(0, len(self.bars))
@@ -327,59 +371,60 @@ class Tune:
         marks = [(index, bar.part) for index, bar in enumerate(self.bars) if bar.part]
         for (start, label), (stop, _) in zip(marks, marks[1:] + [(len(self.bars), "")], strict=True):
             spans.setdefault(label, (start, stop))
-        order: list[int] = list(range(marks[0][0])) if marks else []
+        order = self._played(0, marks[0][0]) if marks else []
+        played: dict[str, list[int]] = {}
         for label in self.parts:
             if label not in spans:
                 raise TuneError(f"the play order names part {label}, which the tune does not have")
-            order += self._played(*spans[label])
-            if len(order) > MAXIMUM_PLAYED_BARS:
+            if label not in played:
+                played[label] = self._played(*spans[label])
+            order += played[label]
+            if len(order) > self._longest:
                 raise TuneError(f"its parts would play more than {MAXIMUM_PLAYED_BARS} bars")
         return order
 
+    @property
+    def _longest(self) -> int:
+        """The bound on played bars; a tune without repeats may be as long as it is written."""
+        return max(MAXIMUM_PLAYED_BARS, len(self.bars))
+
     def _played(self, start: int, stop: int) -> list[int]:
         order: list[int] = []
-        section, turn, index = start, 1, start
-        while index < stop:
-            bar = self.bars[index]
-            if bar.opens and index != section:
-                section, turn = index, 1
-            if bar.ending and turn not in bar.ending:
-                index = self._after_ending(index, stop)
-                continue
-            order.append(index)
-            if len(order) > MAXIMUM_PLAYED_BARS:
+        for section in self.sections(start, stop):
+            length = section.plays * max(1, section.body_stop - section.start)
+            length += sum(len(ending.numbers) * (ending.stop - ending.start) for ending in section.endings)
+            if section.plays > 1 and len(order) + length > self._longest:
                 raise TuneError(f"its repeats would play more than {MAXIMUM_PLAYED_BARS} bars")
-            if bar.closes and turn < self._plays(section, index, stop):
-                index, turn = section, turn + 1
-                continue
-            if bar.closes:
-                if index + 1 < stop and not self.bars[index + 1].ending:
-                    section, turn = index + 1, 1
-            index += 1
+            turns: dict[int, list[Ending]] = {}
+            for ending in section.endings:
+                for number in ending.numbers:
+                    turns.setdefault(number, []).append(ending)
+            for turn in range(1, section.plays + 1):
+                order.extend(range(section.start, section.body_stop))
+                for ending in turns.get(turn, ()):
+                    order.extend(range(ending.start, ending.stop))
         return order
 
-    def _plays(self, section: int, closing: int, stop: int) -> int:
-        """How often the section is played: the largest ending number, else what its repeat sign says."""
-        highest, index = 0, section
-        while index < stop:
-            bar = self.bars[index]
-            if index > section and bar.opens:
-                break
-            highest = max((highest, *bar.ending))
-            if index >= closing and (bar.closes or bar.double):
-                if index + 1 >= stop or not self.bars[index + 1].ending:
-                    break
-            index += 1
-        return highest or self.bars[closing].closes
+    def followers(self) -> list[list[int]]:
+        """For each bar, those that may sound next: the next one as written, and where a repeat leads.
 
-    def _after_ending(self, index: int, stop: int) -> int:
-        """The first bar behind the ending that starts at `index`."""
-        while index < stop:
-            bar = self.bars[index]
-            index += 1
-            if bar.closes or bar.double or (index < stop and (self.bars[index].ending or self.bars[index].opens)):
-                break
-        return index
+        This is where a tie may lead; the order of parts is not looked at.
+        """
+        count = len(self.bars)
+        found = [[index + 1] if index + 1 < count else [] for index in range(count)]
+        for section in self.sections():
+            if section.plays == 1:
+                continue
+            if not section.endings:
+                found[section.stop - 1].append(section.start)
+                continue
+            if section.body_stop > section.start:
+                found[section.body_stop - 1] = [ending.start for ending in section.endings]
+            for ending in section.endings:
+                found[ending.stop - 1].append(section.start)
+                if section.stop < count:
+                    found[ending.stop - 1].append(section.stop)
+        return found
 
     # ------------------------------------------------------------------ checks
 
@@ -411,39 +456,34 @@ class Tune:
         return sorted(found)
 
     def _tie_faults(self) -> list[Fault]:
-        order: list[tuple[int, Note]] = [(index, note) for index, bar in enumerate(self.bars) for note in bar.notes]
-        found = []
-        for position, (index, note) in enumerate(order):
-            following = order[position + 1][1].pitches if position + 1 < len(order) else ()
-            numbers = {pitch.midi for pitch in following}
-            if any(pitch.midi not in numbers for pitch in note.ties):
-                found.append(Fault(index, "a tie that leads nowhere"))
+        return [Fault(bar, "a tie that leads nowhere") for bar, note, ties in self.tie_targets() if ties != note.ties]
+
+    def tie_targets(self) -> list[tuple[int, Note, tuple[Pitch, ...]]]:
+        """Every tied note as (index of its bar, the note, those of its ties that may lead to the same sound)."""
+        if not any(note.ties for note in self.notes()):
+            return []
+        found, followers = [], self.followers()
+        for index, bar in enumerate(self.bars):
+            for position, note in enumerate(bar.notes):
+                if not note.ties:
+                    continue
+                if position + 1 < len(bar.notes):
+                    following = [bar.notes[position + 1]]
+                else:
+                    following = [self.bars[later].notes[0] for later in followers[index] if self.bars[later].notes]
+                sounds = {pitch.midi for later in following for pitch in later.pitches}
+                found.append((index, note, tuple(pitch for pitch in note.ties if pitch.midi in sounds)))
         return found
 
     def _repeat_faults(self) -> list[Fault]:
-        found, opened = [], None
-        for index, bar in enumerate(self.bars):
-            if bar.opens:
-                if opened is not None:
-                    found.append(Fault(opened, "a repeat that is never closed"))
-                opened = index
-            if bar.closes:
-                if opened is None and not self._within_endings(index):
-                    found.append(Fault(index, "a repeat that was never opened"))
-                opened = None
-        if opened is not None:
-            found.append(Fault(opened, "a repeat that is never closed"))
+        found = []
+        for section in self.sections():
+            opens = self.bars[section.start].opens
+            if opens and section.plays == 1:
+                found.append(Fault(section.start, "a repeat that is never closed"))
+            elif section.plays > 1 and not opens:
+                found.append(Fault(section.stop - 1, "a repeat that was never opened"))
         return found
-
-    def _within_endings(self, index: int) -> bool:
-        """Whether a bar lies in a later ending of a section that an earlier ending has closed."""
-        while index >= 0:
-            if self.bars[index].ending:
-                return 1 not in self.bars[index].ending
-            if self.bars[index].opens:
-                return False
-            index -= 1
-        return False
 
     # ------------------------------------------------------------------ changes
 
