@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -26,6 +26,10 @@ FEWEST_WINDOWS_CONTAINED = 16
 
 # Common windows that a pair must show before it is counted exactly: only a matter of speed.
 EXTRA = 4
+
+# What is held in memory at once.
+MATCHES_AT_A_TIME = 4_000_000
+PAIRS_AT_A_TIME = 50_000
 
 # Intervals beyond two octaves count as two octaves.
 WIDEST_INTERVAL = 24
@@ -68,6 +72,8 @@ def cluster_near_duplicates(tunes: Sequence[Tune]) -> list[int]:
     Clusters are the connected components (single linkage). All pairs that qualify are found.
     """
     sets = [_windows(tune) for tune in tunes]
+    if not any(len(windows) for windows in sets):
+        return list(range(len(sets)))
     roots = list(range(len(sets)))
 
     def find(index: int) -> int:
@@ -92,72 +98,87 @@ def _windows(tune: Tune) -> np.ndarray:
     return np.unique(rows @ (2 * WIDEST_INTERVAL + 1) ** np.arange(WINDOW, dtype=np.int64))
 
 
-def _near_pairs(sets: Sequence[np.ndarray]) -> list[tuple[int, int]]:
-    """Pairs of indices of near duplicates.
+def _near_pairs(sets: Sequence[np.ndarray]) -> Iterator[tuple[int, int]]:
+    """Pairs of indices of near duplicates, each once.
 
     A pair must share at least half of the smaller set's windows (a Jaccard index of 1/2 asks for as
     much). So some of the rarer half of the smaller set must be in the larger one: only those are
     looked up (prefix filtering: Chaudhuri, Ganti and Kaushik, "A primitive operator for similarity
-    joins", 2006), asking for `EXTRA` common windows among `EXTRA` - 1 more (adaptive prefixes: Wang,
-    Li and Feng, "Can we beat the prefix filtering?", 2012). What passes is counted exactly.
+    joins in data cleaning", 2006), asking for `EXTRA` common windows among `EXTRA` - 1 more (Wang, Li
+    and Feng, "Can we beat the prefix filtering?", 2012). What passes is counted exactly.
     """
-    sizes = np.array([len(windows) for windows in sets], dtype=np.int64)
-    if sizes.sum() == 0:
-        return []
-    owners = np.repeat(np.arange(len(sets)), sizes)
-    _, ranks, frequencies = np.unique(np.concatenate(sets), return_inverse=True, return_counts=True)
-    # Rename windows so that a smaller number is a rarer window.
-    rarity = np.empty(len(frequencies), dtype=np.int64)
-    rarity[np.argsort(frequencies, kind="stable")] = np.arange(len(frequencies))
-    names = rarity[ranks]
-    order = np.lexsort((names, owners))
-    names = names[order]  # per tune from its rarest window to its commonest; owners stay as they are
-    starts = np.concatenate(([0], np.cumsum(sizes)))
-
-    postings = np.argsort(names, kind="stable")
-    posting_owners = owners[postings]
-    posting_starts = np.searchsorted(names[postings], np.arange(len(frequencies) + 1))
-
-    wanted = -(-sizes // 2)
-    prefix = np.minimum(sizes, sizes - wanted + EXTRA)
-    in_prefix = np.arange(len(names)) - starts[owners] < prefix[owners]
-    small, large = _expand(owners[in_prefix], names[in_prefix], posting_starts, posting_owners)
-    # Each pair once, from its smaller set (the earlier tune where both are of one size).
-    ordered = (sizes[small] < sizes[large]) | ((sizes[small] == sizes[large]) & (small < large))
-    pairs, shared = np.unique(small[ordered] * len(sets) + large[ordered], return_counts=True)
-    small, large = np.divmod(pairs, len(sets))
-    likely = shared >= np.minimum(EXTRA, wanted[small])
-    small, large = small[likely], large[likely]
-
-    common = _count_common(small, large, names, starts, sizes, len(frequencies))
-    jaccard = common / (sizes[small] + sizes[large] - common)
-    contained = (common >= CONTAINMENT * sizes[small]) & (sizes[small] >= FEWEST_WINDOWS_CONTAINED)
-    near = (jaccard >= JACCARD) | contained
-    return list(zip(small[near].tolist(), large[near].tolist(), strict=True))
+    index = _Index(sets)
+    wanted = -(-index.sizes // 2)
+    for owners, names in index.prefixes(index.sizes - wanted + EXTRA):
+        small, large = index.owners_of(owners, names)
+        # Each pair from its smaller set, the earlier tune where both are of one size.
+        ordered = (index.sizes[small] < index.sizes[large]) | ((index.sizes[small] == index.sizes[large]) & (small < large))
+        pairs, shared = np.unique(small[ordered] * len(sets) + large[ordered], return_counts=True)
+        small, large = np.divmod(pairs, len(sets))
+        likely = shared >= np.minimum(EXTRA, wanted[small])
+        small, large = small[likely], large[likely]
+        common = index.count_common(small, large)
+        jaccard = common / (index.sizes[small] + index.sizes[large] - common)
+        contained = (common >= CONTAINMENT * index.sizes[small]) & (index.sizes[small] >= FEWEST_WINDOWS_CONTAINED)
+        near = (jaccard >= JACCARD) | contained
+        yield from zip(small[near].tolist(), large[near].tolist(), strict=True)
 
 
-def _expand(
-    owners: np.ndarray, names: np.ndarray, posting_starts: np.ndarray, posting_owners: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """For each (tune, window) all the tunes that have the window: two arrays of tune indices, shape (matches,)."""
-    counts = posting_starts[names + 1] - posting_starts[names]
-    offsets = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    return np.repeat(owners, counts), posting_owners[np.repeat(posting_starts[names], counts) + offsets]
+class _Index:
+    """Which sets hold which windows. Windows are renamed so that a smaller number is a rarer window.
+
+    `sizes` (sets,) counts each set's windows; `names` (windows,) lists the windows of all sets one after
+    the other, from rare to common within a set.
+    """
+
+    def __init__(self, sets: Sequence[np.ndarray]) -> None:
+        self.sizes = np.array([len(windows) for windows in sets], dtype=np.int64)
+        self.owners = np.repeat(np.arange(len(sets)), self.sizes)
+        _, ranks, frequencies = np.unique(np.concatenate(sets), return_inverse=True, return_counts=True)
+        rarity = np.empty(len(frequencies), dtype=np.int64)
+        rarity[np.argsort(frequencies, kind="stable")] = np.arange(len(frequencies))
+        names = rarity[ranks]
+        self.names = names[np.lexsort((names, self.owners))]
+        self.kinds = len(frequencies)
+        self._starts = np.concatenate(([0], np.cumsum(self.sizes)))
+        by_name = np.argsort(self.names, kind="stable")
+        self._postings = self.owners[by_name]
+        self._posting_starts = np.searchsorted(self.names[by_name], np.arange(self.kinds + 1))
+
+    def prefixes(self, counts: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The `counts` rarest windows of each set as (owners, names), a bounded number of matches at a time."""
+        inside = np.flatnonzero(np.arange(len(self.names)) - self._starts[self.owners] < counts[self.owners])
+        owners, names = self.owners[inside], self.names[inside]
+        matches = np.cumsum(self._posting_starts[names + 1] - self._posting_starts[names])
+        begin = 0
+        while begin < len(owners):
+            done = matches[begin - 1] if begin else 0
+            # A set's windows stay together, so that its pairs are counted at once.
+            last = max(np.searchsorted(matches, done + MATCHES_AT_A_TIME), begin + 1) - 1
+            end = int(np.searchsorted(owners, owners[last], side="right"))
+            yield owners[begin:end], names[begin:end]
+            begin = end
+
+    def owners_of(self, owners: np.ndarray, names: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """For each (owner, window) all the sets that have the window: two arrays of set numbers, (matches,)."""
+        first = self._posting_starts[names]
+        counts = self._posting_starts[names + 1] - first
+        return np.repeat(owners, counts), self._postings[_ranges(first, counts)]
+
+    def count_common(self, small: np.ndarray, large: np.ndarray) -> np.ndarray:
+        """How many windows each pair shares; int64, (pairs,)."""
+        present = self.owners * self.kinds + self.names
+        common = np.zeros(len(small), dtype=np.int64)
+        for begin in range(0, len(small), PAIRS_AT_A_TIME):
+            some = slice(begin, begin + PAIRS_AT_A_TIME)
+            counts = self.sizes[small[some]]
+            pair = np.repeat(np.arange(len(counts)), counts)
+            sought = large[some][pair] * self.kinds + self.names[_ranges(self._starts[small[some]], counts)]
+            places = np.minimum(np.searchsorted(present, sought), len(present) - 1)
+            common[some] = np.bincount(pair[present[places] == sought], minlength=len(counts))
+        return common
 
 
-def _count_common(
-    small: np.ndarray, large: np.ndarray, names: np.ndarray, starts: np.ndarray, sizes: np.ndarray, kinds: int
-) -> np.ndarray:
-    """How many windows each pair shares; int64, shape (pairs,)."""
-    present = np.repeat(np.arange(len(sizes)), sizes) * kinds + names  # sorted: by tune, then by window
-    common = np.zeros(len(small), dtype=np.int64)
-    step = 50_000
-    for begin in range(0, len(small), step):
-        some_small, some_large = small[begin : begin + step], large[begin : begin + step]
-        counts = sizes[some_small]
-        pair = np.repeat(np.arange(len(some_small)), counts)
-        offsets = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        sought = some_large[pair] * kinds + names[starts[some_small][pair] + offsets]
-        places = np.minimum(np.searchsorted(present, sought), len(present) - 1)
-        common[begin : begin + step] = np.bincount(pair[present[places] == sought], minlength=len(some_small))
-    return common
+def _ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """``starts[0], starts[0] + 1, ...`` for `counts[0]` numbers, then the same for the next start."""
+    return np.repeat(starts - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
