@@ -1,0 +1,168 @@
+"""A score as sound: midirenderer plays the MIDI file with a soundfont, soundfile writes the samples.
+
+The soundfont is the one that pretty_midi brings along, used where it lies. The mix is brought to
+-16 LUFS (ITU-R BS.1770-4, as streaming services ask for) or to a peak of -1 dBFS, whichever is lower.
+48 kHz, 16 bit, stereo; instruments fade out before the file ends.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import os
+import wave
+import zlib
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from hoyomusic.errors import MissingPartError, RenderError
+from hoyomusic.render import midi
+from hoyomusic.score import Score
+
+SAMPLE_RATE = 48_000
+TARGET_LUFS = -16.0
+PEAK_DBFS = -1.0
+SOUNDFONT = "TimGM6mb.sf2"
+
+# How soundfile calls each suffix: file format, sample format.
+FORMATS = {
+    ".wav": ("WAV", "PCM_16"),
+    ".flac": ("FLAC", "PCM_16"),
+    ".ogg": ("OGG", "VORBIS"),
+    ".mp3": ("MP3", "MPEG_LAYER_III"),
+}
+
+# 160 kbit/s. The MP3 encoder alone reads memory that nobody set: its files sound alike, bytes may differ.
+MP3_OPTIONS = {"bitrate_mode": "CONSTANT", "compression_level": 0.5}
+
+# ITU-R BS.1770-4: K weighting at 48 kHz as two second-order sections (b, a), blocks of 400 ms that
+# overlap by three quarters, an absolute gate at -70 LUFS and a relative one 10 LU below the mean.
+K_WEIGHTING = (
+    ((1.53512485958697, -2.69169618940638, 1.19839281085285), (1.0, -1.69065929318241, 0.73248077421585)),
+    ((1.0, -2.0, 1.0), (1.0, -1.99004745483398, 0.99007225036621)),
+)
+BLOCK, HOP = 19_200, 4_800
+ABSOLUTE_GATE, RELATIVE_GATE = -70.0, -10.0
+
+
+def to_bytes(score: Score, suffix: str, *, soundfont: str | os.PathLike[str] | None = None) -> bytes:
+    """The sound file for one of the suffixes in `FORMATS`.
+
+    Raises RenderError for a soundfont that cannot be used, MissingPartError without any.
+    """
+    return encode(normalise(render(score, soundfont=soundfont)), suffix)
+
+
+def render(score: Score, *, soundfont: str | os.PathLike[str] | None = None) -> np.ndarray:
+    """The samples as the synthesiser makes them: (frames, 2), float64, full scale 1.0."""
+    import midirenderer
+
+    path = default_soundfont() if soundfont is None else Path(soundfont)
+    try:
+        sound = _soundfont(path)
+        data = midirenderer.render_wave_from(sound, midi.to_bytes(score))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise RenderError(f"is not a usable soundfont: {error}", where=str(path), remedy="name an .sf2 file") from error
+    with wave.open(io.BytesIO(data)) as file:
+        samples = np.frombuffer(file.readframes(file.getnframes()), dtype="<i2")
+        return samples.reshape(-1, file.getnchannels()) / 32_768.0
+
+
+def default_soundfont() -> Path:
+    """Where pretty_midi keeps its soundfont; raises MissingPartError where it has none."""
+    package = importlib.util.find_spec("pretty_midi")
+    path = Path(package.origin).parent / SOUNDFONT if package and package.origin else None
+    if path is None or not path.is_file():
+        raise MissingPartError("no soundfont is installed", remedy="pip install pretty_midi, or name an .sf2 file")
+    return path
+
+
+@lru_cache(maxsize=1)
+def _soundfont(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+def normalise(samples: np.ndarray) -> np.ndarray:
+    """The samples, (frames, 2), at -16 LUFS or with a peak of -1 dBFS, whichever is lower; silence stays."""
+    peak = float(np.abs(samples).max(initial=0.0))
+    if peak == 0.0:
+        return samples
+    gain = 10 ** (PEAK_DBFS / 20) / peak
+    measured = loudness(samples)
+    if measured > ABSOLUTE_GATE:
+        gain = min(gain, 10 ** ((TARGET_LUFS - measured) / 20))
+    return samples * gain
+
+
+def loudness(samples: np.ndarray) -> float:
+    """Integrated loudness in LUFS of (frames, channels) at 48 kHz; -inf for silence or under 400 ms.
+
+    The K filter is applied through its frequency response (FFT with padding, so that its tail does not wrap).
+    """
+    frames = len(samples)
+    if frames < BLOCK:
+        return -np.inf
+    size = 1 << (frames + SAMPLE_RATE - 1).bit_length()
+    z = np.exp(-2j * np.pi * np.arange(size // 2 + 1) / size)
+    response = np.ones_like(z)
+    for b, a in K_WEIGHTING:
+        response *= np.polyval(b[::-1], z) / np.polyval(a[::-1], z)
+    power = np.zeros(frames)
+    for channel in samples.T:
+        power += np.fft.irfft(np.fft.rfft(channel, size) * response, size)[:frames] ** 2
+    total = np.concatenate([[0.0], np.cumsum(power)])
+    starts = np.arange(0, frames - BLOCK + 1, HOP)
+    blocks = (total[starts + BLOCK] - total[starts]) / BLOCK
+    blocks = blocks[blocks > _power(ABSOLUTE_GATE)]
+    if not len(blocks):
+        return -np.inf
+    blocks = blocks[blocks > blocks.mean() * 10 ** (RELATIVE_GATE / 10)]
+    return float(10 * np.log10(blocks.mean()) - 0.691)
+
+
+def _power(lufs: float) -> float:
+    return 10 ** ((lufs + 0.691) / 10)
+
+
+def encode(samples: np.ndarray, suffix: str) -> bytes:
+    """Samples in a sound file format; (frames, 2) in, bytes out: always the same, except for MP3."""
+    import soundfile
+
+    whole = np.round(samples * 32_767).astype("<i2")
+    file = io.BytesIO()
+    if suffix == ".wav":
+        with wave.open(file, "wb") as writer:
+            writer.setnchannels(samples.shape[1])
+            writer.setsampwidth(2)
+            writer.setframerate(SAMPLE_RATE)
+            writer.writeframes(whole.tobytes())
+    else:
+        container, kind = FORMATS[suffix]
+        options = MP3_OPTIONS if suffix == ".mp3" else {}
+        soundfile.write(file, whole, SAMPLE_RATE, format=container, subtype=kind, **options)
+    return _with_fixed_serial(file.getvalue()) if suffix == ".ogg" else file.getvalue()
+
+
+def _with_fixed_serial(data: bytes) -> bytes:
+    """An Ogg stream whose pages carry serial number 1 in place of a random one (RFC 3533, section 6)."""
+    pages = bytearray(data)
+    start = 0
+    while start < len(pages):
+        segments = pages[start + 26]
+        stop = start + 27 + segments + sum(pages[start + 27 : start + 27 + segments])
+        pages[start + 14 : start + 18] = (1).to_bytes(4, "little")
+        pages[start + 22 : start + 26] = bytes(4)
+        pages[start + 22 : start + 26] = _ogg_checksum(bytes(pages[start:stop])).to_bytes(4, "little")
+        start = stop
+    return bytes(pages)
+
+
+def _ogg_checksum(page: bytes) -> int:
+    """CRC-32 with Ogg's bit order and start value: zlib's, with all bits mirrored and its inversions undone."""
+    mirrored = zlib.crc32(page.translate(_MIRRORED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int(f"{mirrored:032b}"[::-1], 2)
+
+
+_MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
