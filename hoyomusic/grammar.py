@@ -43,6 +43,9 @@ CLOCKS = CLOCK_POSITIONS * CLOCK_BARS * CLOCK_LEFT
 CHORD_SPAN = 16
 CHORD_NOTES = 4
 
+# Tokens besides notes and their lengths that a bar can need: repeat sign, ending, upbeat, bar line.
+SIGNS_PER_BAR = 4
+
 # The fewest bars that the model may choose by itself; a wish may name fewer.
 FEWEST_BARS = 4
 
@@ -239,7 +242,8 @@ class Grammar:
             mask[tables.bar] = True
         if complete and not state.tied and not state.in_upbeat and state.position == state.full - max(state.upbeat, 0):
             mask[self._section_ends(state)] = True
-        if state.chord_notes:
+        room = state.limit - state.position
+        if state.chord_notes and (self.wish.length is None or self._tokens_to_spend(state) > 2 * room // GRID):
             if not state.tied and state.chord_notes < CHORD_NOTES and self._join_mask(state).any():
                 mask[tables.join] = True
             goes_on = state.position < state.limit or (state.limit == state.full and not self._must_end(state))
@@ -262,7 +266,10 @@ class Grammar:
     def _note_mask(self, state: State) -> np.ndarray:
         """Notes, rests and lengths that fit into what is left of the bar."""
         tables = self._tables
-        lengths = self._fitting(state.limit - state.position, state.tuplet, state.tuplet_done)
+        room = state.limit - state.position
+        lengths = self._fitting(room, state.tuplet, state.tuplet_done)
+        if self.wish.length is not None:
+            lengths = self._affordable(lengths, room, self._tokens_to_spend(state))
         found = self._length_masks.get(lengths)
         if found is None:
             found = self._length_masks[lengths] = tables.with_ticks(lengths)
@@ -281,6 +288,19 @@ class Grammar:
             found = frozenset(length for length in self._tables.lengths if self._fits(length, *key))
             self._lengths[key] = found
         return found
+
+    def _tokens_to_spend(self, state: State) -> int:
+        """Tokens that this bar's notes may take so that the tune can still end within the asked length."""
+        spare = self.wish.length - state.taken - 2  # its bar line and </s>
+        bars_to_come = 0 if self._must_end(state) and state.ending != 1 else 1
+        return spare - bars_to_come * (self._tables.fewest_tokens(state.full) + SIGNS_PER_BAR)
+
+    def _affordable(self, lengths: frozenset[int], room: int, tokens: int) -> frozenset[int]:
+        if tokens > 2 * room // GRID:
+            return lengths
+        fewest = self._tables.fewest_tokens
+        found = frozenset(length for length in lengths if fewest(length) + fewest(room - length) <= tokens)
+        return found or frozenset([max(lengths)])
 
     def _fits(self, length: int, room: int, tuplet: int, done: int) -> bool:
         if length > room:
@@ -438,7 +458,7 @@ class Grammar:
         else:
             rate = 8 * state.full / TICKS_PER_WHOLE + 1
         fewest = 2 if state.ending == 1 else 1
-        return max(fewest, int(left / rate))
+        return max(fewest, round(left / rate))
 
     # ------------------------------------------------------------------ clock
 
@@ -559,6 +579,8 @@ class Tables:
             token.ticks: index for index, token in enumerate(vocabulary.tokens) if token.kind is Kind.LENGTH
         }
         self.lengths = frozenset(self.length_id)
+        self._falling = sorted((length for length in self.lengths if length % GRID == 0), reverse=True)
+        self._fewest: dict[int, int] = {}
         self.upbeats = {
             token.ticks: self.only(name)
             for name, token in zip(vocabulary.names, vocabulary.tokens, strict=True)
@@ -582,6 +604,18 @@ class Tables:
             found = self.none.copy()
             found[self._vocabulary.ids[name]] = True
             self._only[name] = found
+        return found
+
+    def fewest_tokens(self, ticks: int) -> int:
+        """Few tokens in which notes can fill `ticks`: the longest lengths first, two tokens each, two more for a tuplet."""
+        found = self._fewest.get(ticks)
+        if found is None:
+            found, rest = 0, ticks
+            for length in self._falling:
+                count, rest = divmod(rest, length)
+                found += 2 * count
+            found += 4 if rest else 0
+            self._fewest[ticks] = found
         return found
 
     def of_kind(self, kind: Kind) -> np.ndarray:

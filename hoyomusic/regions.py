@@ -38,7 +38,8 @@ class Region:
     `label` is its id in the hoyoMusic data set and in the model; `tempo` the range of crotchets a
     minute; `metres` the share of each metre, most frequent first; `programs` General MIDI melody
     instruments, counted from 0, first choice first. `scales` is empty for a learned nation: its
-    scale is in its tunes. `about` says in a sentence what it is made of.
+    scale is in its tunes. `borrows` names the learned nation whose melodic habits a styled one takes.
+    `about` says in a sentence what it is made of.
     """
 
     label: int
@@ -50,6 +51,7 @@ class Region:
     tempo: tuple[int, int]
     programs: tuple[int, ...]
     scales: tuple[Scale, ...] = ()
+    borrows: str = "Teyvat"
 
 
 REGIONS: tuple[Region, ...] = (
@@ -82,6 +84,7 @@ REGIONS: tuple[Region, ...] = (
             Scale("hirajoshi", (0, 2, 3, 7, 8), "minor", (0, 7)),
             Scale("ryukyu", (0, 4, 5, 7, 11), "major", (0, 7)),
         ),
+        borrows="Liyue",
     ),
     Region(
         4, "Sumeru", "须弥", False,
@@ -111,6 +114,7 @@ REGIONS: tuple[Region, ...] = (
             Scale("major pentatonic", (0, 2, 4, 7, 9), "major", (0, 9)),
             Scale("hexatonic", (0, 2, 4, 5, 7, 9), "major", (0, 9)),
         ),
+        borrows="Mondstadt",
     ),
     Region(
         7, "Snezhnaya", "至冬", False,

@@ -53,6 +53,7 @@ LENGTHS: tuple[Fraction, ...] = tuple(
 )
 METRES: tuple[tuple[int, int], ...] = (
     *((beats, 4) for beats in (1, 2, 3, 4, 5, 6, 7, 8, 9)),
+    *((beats, 1) for beats in (2, 3, 4)),
     *((beats, 2) for beats in (1, 2, 3, 4, 5, 6)),
     *((beats, 8) for beats in (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 15)),
     *((beats, 16) for beats in (3, 6, 9, 12)),
@@ -64,7 +65,7 @@ ENDINGS: tuple[tuple[int, ...], ...] = ((1,), (2,), (3,), (4,), (1, 2), (1, 3), 
 MOST_BARS = 64
 
 # Notes that get a token of their own in the fused layout: the range of folk tunes and its usual lengths.
-FUSED_STEPS = range(-9, 19)
+FUSED_STEPS = range(-7, 16)
 FUSED_LENGTHS = tuple(map(Fraction, ("1/32", "1/24", "1/16", "1/12", "3/32", "1/8", "3/16", "1/4", "3/8", "1/2", "3/4", "1")))
 FUSED_ALTERED_LENGTHS = tuple(map(Fraction, ("1/16", "1/12", "1/8", "3/16", "1/4", "3/8", "1/2")))
 
@@ -472,7 +473,7 @@ def parse_token(name: str) -> Token:
             return Token(Kind.NOTE, parse_relative(pitch), _ticks(length))
         head, _, value = name.partition(":")
         match head:
-            case "tonic":
+            case "tonic" if value[:1] in LETTERS:
                 sign = {text: sign for sign, text in ACCIDENTAL_NAMES.items()}[value[1:]]
                 return Token(Kind.TONIC, (value[0], sign))
             case "mode" if value in MODE_FIFTHS:

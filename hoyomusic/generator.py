@@ -1,0 +1,391 @@
+"""`HoyoMusicGenerator`: a model and a wish become tunes; the one entry for command line, Python and studio.
+
+    generator = HoyoMusicGenerator.load()
+    for composition in generator.compose(Request("Mondstadt", bars=16, seed=7)):
+        print(abc.write(composition.tune))
+
+The parts do not know each other: the grammar says which ids may come, the runtime how likely each is,
+the sampler draws one, the vocabulary turns ids into a tune. Here they meet.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hoyomusic import __version__, sampling
+from hoyomusic.abc.fields import read_key
+from hoyomusic.errors import AbcError, CheckpointError, UsageError, VocabularyError
+from hoyomusic.grammar import Grammar, Phase, State, Wish
+from hoyomusic.regions import Region, Scale, find_region
+from hoyomusic.runtime import Runtime
+from hoyomusic.sampling import SamplingConfig
+from hoyomusic.score import choose_tempo
+from hoyomusic.tune import Bar, Header, Key, Metre, Note, Tempo, Tune
+from hoyomusic.vocab import Kind, Vocabulary
+
+USER_MODEL = Path("models/hoyomusic_generator.pth")
+
+# Streams that are stepped together; how many there are changes no tune.
+BATCH = 32
+
+MOST_TUNES = 10_000
+LARGEST_SEED = 2**63 - 1
+
+# The range that a melody keeps when the wish names none: G3 to D6, where the melody instruments sound well.
+DEFAULT_RANGE = (55, 86)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is wished for; None leaves it to the nation and the model.
+
+    `region` a nation in either language; `length` counts tokens, `bars` bars (at most one of them);
+    `key` as in ABC (``"D"``, ``"F#m"``, ``"A dorian"``); `metre` (``"6/8"``); `tempo` crotchets a minute;
+    `prime` a tune whose bars the new ones go on from. Raises UsageError for what cannot be granted.
+    """
+
+    region: str = "Teyvat"
+    count: int = 1
+    seed: int = 0
+    length: int | None = None
+    bars: int | None = None
+    key: str | None = None
+    metre: str | None = None
+    tempo: int | None = None
+    prime: Tune | None = None
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+
+    def __post_init__(self) -> None:
+        find_region(self.region)
+        if not 1 <= self.count <= MOST_TUNES:
+            raise UsageError(f"{self.count} tunes", where="--count", remedy=f"ask for 1 to {MOST_TUNES}")
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise UsageError(f"the seed {self.seed}", where="--seed", remedy=f"give a whole number from 0 to {LARGEST_SEED}")
+        if self.tempo is not None and not 20 <= self.tempo <= 400:
+            raise UsageError(f"{self.tempo} crotchets a minute", where="--tempo", remedy="ask for 20 to 400")
+        if self.prime is not None and (self.key or self.metre):
+            raise UsageError("--prime brings its own key and metre", remedy="leave out --key and --metre")
+        if self.key is not None:
+            read_wished_key(self.key)
+        self.wish()
+
+    def wish(self) -> Wish:
+        """The part of the request that the grammar keeps, before the nation's style is added."""
+        key = None if self.key is None else read_wished_key(self.key)
+        return Wish(
+            tonic=key and (key.letter, key.accidental),
+            mode=key and key.mode,
+            metre=None if self.metre is None else read_wished_metre(self.metre),
+            bars=self.bars,
+            length=self.length,
+            lowest=DEFAULT_RANGE[0],
+            highest=DEFAULT_RANGE[1],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """A tune that was made: `index` among those of its request, `tokens` sampled for it, and from which model."""
+
+    tune: Tune
+    region: Region
+    index: int
+    seed: int
+    tokens: int
+    model: str
+
+
+class HoyoMusicGenerator:
+    """A model that composes. `identity` is the SHA-256 of its file, `provenance` what it learned from."""
+
+    def __init__(
+        self, runtime: Runtime, vocabulary: Vocabulary, *, identity: str, provenance: dict[str, Any], path: Path
+    ) -> None:
+        self.runtime = runtime
+        self.vocabulary = vocabulary
+        self.identity = identity
+        self.provenance = provenance
+        self.path = path
+
+    @classmethod
+    def load(cls, model: str | Path | None = None) -> HoyoMusicGenerator:
+        """The generator of a model file: a path, ``"default"``, or None for the user's own if there is one.
+
+        Raises CheckpointError where there is no model, or where it is damaged or not ours.
+        """
+        from hoyomusic import checkpoint
+        from hoyomusic.runtime import TorchRuntime, fold
+
+        path = find_model(model)
+        loaded = checkpoint.load(path)
+        return cls(
+            TorchRuntime(fold(loaded)),
+            Vocabulary.from_dict(loaded.vocab),
+            identity=checkpoint.identity(path),
+            provenance=loaded.provenance,
+            path=path,
+        )
+
+    def has_learned(self, region: Region) -> bool:
+        """Whether the model knows this nation from tunes; else it is styled by rule."""
+        return region.label == 0 or region.name in self.provenance.get("learned", ())
+
+    def compose(self, request: Request) -> Iterator[Composition]:
+        """The tunes of a request, in order; each hangs on model, options, seed and its own index alone.
+
+        Raises UsageError for a prime that leaves no room for new bars and VocabularyError for one that
+        the model's vocabulary cannot say.
+        """
+        region = find_region(request.region)
+        for first in range(0, request.count, BATCH):
+            voices = [
+                self._begin(request, region, index) for index in range(first, min(first + BATCH, request.count))
+            ]
+            self._sample(voices, request)
+            for voice in voices:
+                yield self._finish(voice, request, region)
+
+    def _begin(self, request: Request, region: Region, index: int) -> _Voice:
+        """One tune's automaton, with the nation's style drawn for it where the nation is not learned."""
+        wish, label = request.wish(), region.label
+        if not self.has_learned(region):
+            label = find_region(region.borrows).label
+            wish = style(region, wish, request.seed, index)
+        primed: list[int] = []
+        if request.prime is not None:
+            key = request.prime.key
+            wish = replace(wish, tonic=(key.letter, key.accidental), mode=key.mode, metre=request.prime.metre, scale=None)
+            primed = self._prime_ids(request.prime, wish)
+        return _Voice(Grammar(self.vocabulary, wish), index, label, primed)
+
+    def _sample(self, voices: list[_Voice], request: Request) -> None:
+        """Step all voices together until each has ended."""
+        vocabulary_size = len(self.vocabulary)
+        regions = np.array([voice.label for voice in voices])
+        state = self.runtime.start(len(voices))
+        masks = np.zeros((len(voices), vocabulary_size), bool)
+        span = request.sampling.repetition_span
+        for step in range(self._most_steps(voices)):
+            logits = None
+            if step:
+                ids = np.array([voice.ids[-1] for voice in voices])
+                clock = np.array([voice.grammar.clock(voice.state) for voice in voices])
+                logits, state = self.runtime.step(ids, regions, clock, state)
+            active = [row for row, voice in enumerate(voices) if voice.state.phase is not Phase.DONE]
+            if not active:
+                return
+            chosen: dict[int, int] = {}
+            drawn = []
+            for row in active:
+                voice = voices[row]
+                if step < len(voice.primed):
+                    chosen[row] = voice.primed[step]
+                    continue
+                allowed = voice.grammar.mask(voice.state)
+                if logits is None:
+                    chosen[row] = int(allowed.argmax())
+                else:
+                    masks[row] = allowed
+                    drawn.append(row)
+            if drawn:
+                repeats = None
+                if request.sampling.repetition:
+                    repeats = np.stack([sampling.repeating(voices[row].ids, span, vocabulary_size) for row in drawn])
+                found = sampling.sample(
+                    logits[drawn], masks[drawn], request.sampling,
+                    seed=request.seed, tunes=[voices[row].index for row in drawn], step=step, repeats=repeats,
+                )
+                chosen.update(zip(drawn, map(int, found), strict=True))
+            for row, index in chosen.items():
+                voices[row].take(index)
+
+    def _most_steps(self, voices: list[_Voice]) -> int:
+        """More steps than the longest wish can take: the grammar ends every tune, this only bounds the loop."""
+        bars = max(voice.grammar.wish.bars or 64 for voice in voices)
+        length = max(voice.grammar.wish.length or 0 for voice in voices)
+        return 1000 + 600 * bars + 2 * length
+
+    def _prime_ids(self, prime: Tune, wish: Wish) -> list[int]:
+        """The ids of a prime, from ``<s>`` to where the new music begins: behind its last note or bar line."""
+        plain = strip_form(prime)
+        if plain.metre is None:
+            raise UsageError("the prime has no metre", where="--prime", remedy="give it an M: field")
+        faults = plain.faults()
+        if faults:
+            raise UsageError(f"bar {faults[0].bar + 1}: {faults[0].message}", where="--prime", remedy="mend the bar")
+        try:
+            ids = self.vocabulary.encode(plain)
+        except VocabularyError as error:
+            raise UsageError(f"{error.message} cannot be continued", where="--prime", remedy="simplify the prime") from error
+        tokens = self.vocabulary.tokens
+        whole_last = plain.bars[-1].length == plain.metres()[-1].length
+        ids = ids[:-2] + ([self.vocabulary.ids["|"]] if whole_last else [])
+        count = sum(tokens[index].kind is Kind.BAR for index in ids)
+        if wish.bars is not None and wish.bars <= count:
+            raise UsageError(f"the prime has {count} bars already", where="--bars", remedy=f"ask for more than {count}")
+        if wish.length is not None and wish.length < len(ids) + 16:
+            raise UsageError(f"the prime has {len(ids)} tokens already", where="--length", remedy=f"ask for {len(ids) + 16} or more")
+        at = next(place for place, index in enumerate(ids) if tokens[index].kind is Kind.BARS)
+        ids[at] = self.vocabulary.bars_id(wish.bars if wish.bars is not None else 0 if wish.length else max(16, 2 * count))
+        return ids
+
+    def _finish(self, voice: _Voice, request: Request, region: Region) -> Composition:
+        tune = self.vocabulary.decode(voice.ids)
+        title = name_tune(region, request.seed, voice.index)
+        options = describe_options(request)
+        header = Header(
+            title=title,
+            composer="HoyoMusic",
+            region=region.name,
+            transcription=f"HoyoMusic {__version__}, model {self.identity[:12]}",
+            notes=f"seed {request.seed}, tune {voice.index}, {options}",
+        )
+        tune = replace(tune, header=header)
+        tempo = int(choose_tempo(tune, region, request.tempo))
+        tune = replace(tune, header=replace(header, tempo=Tempo(Fraction(1, 4), tempo)))
+        return Composition(tune, region, voice.index, request.seed, len(voice.ids), self.identity)
+
+
+class _Voice:
+    """One tune under way."""
+
+    def __init__(self, grammar: Grammar, index: int, label: int, primed: list[int]) -> None:
+        self.grammar = grammar
+        self.index = index
+        self.label = label
+        self.primed = primed
+        self.state: State = grammar.start()
+        self.ids: list[int] = []
+
+    def take(self, index: int) -> None:
+        self.ids.append(index)
+        self.grammar.advance(self.state, index)
+
+
+# ---------------------------------------------------------------------- which model
+
+
+def find_model(model: str | Path | None = None) -> Path:
+    """The model file to use: a path, ``"default"``, or for None the user's own if there is one, else the default.
+
+    Raises CheckpointError where there is none.
+    """
+    if model is None:
+        return USER_MODEL if USER_MODEL.is_file() else find_default_model()
+    if str(model) == "default":
+        return find_default_model()
+    return Path(model)
+
+
+def find_default_model() -> Path:
+    """The model that comes with the program: in the installed package, or in the checkout that it runs from."""
+    package = Path(__file__).parent
+    for folder in (package, package.parent):
+        path = folder / "models" / "default.pth"
+        if path.is_file():
+            return path
+    raise CheckpointError("the default model is missing", where="models/default.pth", remedy="install HoyoMusic again or run hoyo train")
+
+
+# ---------------------------------------------------------------------- what a nation adds
+
+
+def style(region: Region, wish: Wish, seed: int, index: int) -> Wish:
+    """The wish with a styled nation's scale, mode and metre, drawn for tune `index` by `seed`.
+
+    A mode that was asked for chooses among the scales of that mode; where the nation has none, its
+    first scale is kept under the asked mode's name.
+    """
+    scales = [scale for scale in region.scales if wish.mode in (None, scale.mode)] or list(region.scales)
+    scale: Scale | None = scales[draw(seed, index, "scale", len(scales))] if scales else None
+    metre = wish.metre
+    if metre is None:
+        weighted = [name for name, weight in region.metres for _ in range(weight)]
+        metre = read_wished_metre(weighted[draw(seed, index, "metre", len(weighted))])
+    if scale is None:
+        return replace(wish, metre=metre)
+    return replace(wish, mode=wish.mode or scale.mode, metre=metre, scale=scale.semitones)
+
+
+def draw(seed: int, index: int, what: str, count: int) -> int:
+    """A whole number below `count`, a function of its arguments alone."""
+    digest = hashlib.sha256(f"{seed}/{index}/{what}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") % count
+
+
+_ADJECTIVES = (
+    "Amber", "Clear", "Distant", "Early", "Falling", "First", "Gentle", "Golden",
+    "Hidden", "Late", "Morning", "Quiet", "Rising", "Silver", "Wandering", "Winter",
+)  # fmt: skip
+_NOUNS = (
+    "Bells", "Bridge", "Cloud", "Feather", "Gate", "Harbour", "Hill", "Lantern",
+    "Meadow", "Moon", "Rain", "River", "Road", "Sail", "Star", "Wind",
+)  # fmt: skip
+
+
+def name_tune(region: Region, seed: int, index: int) -> str:
+    """A title of our own, from the nation's name and the seed."""
+    adjective = _ADJECTIVES[draw(seed, index, "adjective", len(_ADJECTIVES))]
+    noun = _NOUNS[draw(seed, index, "noun", len(_NOUNS))]
+    return f"{adjective} {noun} of {region.name}"
+
+
+# ---------------------------------------------------------------------- reading wishes
+
+
+def read_wished_key(text: str) -> Key:
+    """A key as ABC writes it; raises UsageError for what is no key, or no key to write a tune in."""
+    try:
+        key = read_key(text.strip()).key
+    except AbcError as error:
+        raise UsageError(error.message, where="--key", remedy="write D, F#m, Bb or A dorian") from error
+    if key is None or key.mode == "none" or key.explicit or abs(key.fifths) > 7:
+        raise UsageError(f"{text!r} is no key to write in", where="--key", remedy="write D, F#m, Bb or A dorian")
+    return key
+
+
+def read_wished_metre(text: str) -> Metre:
+    """A metre written as ``6/8``; raises UsageError for anything else."""
+    beats, _, unit = text.partition("/")
+    if not (beats.isascii() and beats.isdigit() and unit.isascii() and unit.isdigit() and len(text) <= 5):
+        raise UsageError(f"{text!r} is no metre", where="--metre", remedy="write it as 6/8")
+    return Metre(int(beats), int(unit))
+
+
+def strip_form(tune: Tune) -> Tune:
+    """The bars of a tune in one line: no repeats, endings, parts, graces or chord symbols, all in the first metre and key."""
+    bars = tuple(
+        Bar(tuple(Note(note.pitches, note.length, note.ties and note.pitches) for note in bar.notes)) for bar in tune.bars
+    )
+    if any(bar.metre not in (None, tune.metre) or bar.key not in (None, tune.key) for bar in tune.bars):
+        raise UsageError("the prime changes metre or key", where="--prime", remedy="give the bars before or after the change")
+    return Tune(tune.key._replace(explicit=()), tune.metre, bars)
+
+
+def describe_options(request: Request) -> str:
+    """The options that, with model and seed, make the same tune again."""
+    wished = {
+        "region": find_region(request.region).name,
+        "length": request.length,
+        "bars": request.bars,
+        "key": request.key,
+        "metre": request.metre,
+        "tempo": request.tempo,
+        "count": request.count if request.count > 1 else None,
+    }
+    chosen, plain = request.sampling, SamplingConfig()
+    wished |= {
+        name: getattr(chosen, name)
+        for name in ("temperature", "top_k", "top_p")
+        if getattr(chosen, name) != getattr(plain, name)
+    }
+    words = [f"--{name.replace('_', '-')} {value}" for name, value in wished.items() if value is not None]
+    return " ".join(words + (["--prime"] if request.prime is not None else []))
+

@@ -1,0 +1,323 @@
+"""One training run: corpus -> ids -> packed batches -> fit -> checkpoint, and the way to go on with it.
+
+`prepare` turns a corpus into a `Dataset` of ids, `train` starts a run, `resume` goes on with one, exactly.
+Both write the checkpoint whenever the loop asks for it, so that nothing learned is lost.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from hoyomusic import __version__
+from hoyomusic.checkpoint import Checkpoint, load, save
+from hoyomusic.corpus import Corpus, load_corpus
+from hoyomusic.device import Precision, choose_device, tune_allocator
+from hoyomusic.errors import TrainingError, UsageError, VocabularyError
+from hoyomusic.fit import Event, FitConfig, FitState, fit
+from hoyomusic.grammar import CLOCKS, clocks
+from hoyomusic.model import HoyoMusicLSTM, ModelConfig
+from hoyomusic.regions import REGIONS
+from hoyomusic.storage import check_writable, free_path
+from hoyomusic.streams import Sample
+from hoyomusic.vocab import Vocabulary
+
+DEFAULT_OUT = Path("models/hoyomusic_generator.pth")
+
+# A nation that is styled by rule becomes a learned one when a corpus has this many tunes of it.
+LEARNED_FROM = 600
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingConfig:
+    """What to train on and how large a model; how to train it is `fit`'s `FitConfig`.
+
+    `corpus` are names or paths as `corpus.load_corpus` takes them; `hoyomusic` a path of the hoyoMusic
+    set, None to look for it, False to leave it out; `max_samples` bounds the tunes. `start` is a
+    checkpoint whose weights to begin with. Raises UsageError for values that make no sense.
+    """
+
+    corpus: tuple[str, ...] = ("default",)
+    hoyomusic: str | None | bool = False
+    max_samples: int | None = None
+    out: Path = DEFAULT_OUT
+    start: Path | None = None
+    layout: str = "fused"
+    embedding: int = 256
+    hidden: int = 512
+    layers: int = 3
+    dropout: float = 0.3
+    device: str = "auto"
+    fit: FitConfig = field(default_factory=FitConfig)
+
+    def __post_init__(self) -> None:
+        if self.max_samples is not None and self.max_samples < 2:
+            raise UsageError(
+                f"{self.max_samples} tunes", where="--max-samples", remedy="ask for 2 or more: one to learn from, one to judge by"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A corpus as ids: what the loop learns from, what it is judged by, and the account of both.
+
+    `learned` are the nations whose label the model sees; tunes of the others carry the general label.
+    `unsayable`: reason -> tunes that the vocabulary cannot say. `notes_per_token` turns nats per token
+    of the validation tunes into nats per note.
+    """
+
+    training: tuple[Sample, ...]
+    validation: tuple[Sample, ...]
+    learned: tuple[str, ...]
+    unsayable: dict[str, int]
+    notes_per_token: float
+    corpus_hash: str
+    statistics: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusReady:
+    """Before the loop starts: what it will learn from, as `Corpus.statistics` and `Dataset` tell it."""
+
+    training: int
+    validation: int
+    tokens: int
+    learned: tuple[str, ...]
+    unsayable: dict[str, int]
+    notes_per_token: float
+    statistics: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelKept:
+    """A model that stood where the new one goes was kept under another name."""
+
+    path: Path
+    kept_as: Path
+
+
+RunEvent = Event | CorpusReady | ModelKept
+
+
+def prepare(corpus: Corpus, vocabulary: Vocabulary) -> Dataset:
+    """The ids and clocks of every tune of a corpus; those that have none are counted by reason.
+
+    Raises TrainingError when nothing is left to learn from or to validate with.
+    """
+    counts = Counter(tune.region for tune in corpus.tunes)
+    learned = {region.label for region in REGIONS if counts[region.label] >= (1 if region.learned else LEARNED_FROM)}
+    samples: dict[str, list[Sample]] = {"train": [], "validation": []}
+    unsayable: Counter[str] = Counter()
+    notes = tokens = 0
+    for entry in corpus.tunes:
+        try:
+            ids = vocabulary.encode(entry.tune)
+        except VocabularyError as error:
+            unsayable[error.message] += 1
+            continue
+        region = entry.region if entry.region in learned else 0
+        samples[entry.split].append(
+            Sample(np.array(ids, np.uint16), region, np.array(clocks(vocabulary, ids), np.uint16))
+        )
+        if entry.split == "validation":
+            notes += vocabulary.count_notes(ids)
+            tokens += len(ids) - 1
+    for split, found in samples.items():
+        if not found:
+            raise TrainingError(f"the corpus leaves no tune for {split}", remedy="use a larger corpus")
+    return Dataset(
+        training=tuple(samples["train"]),
+        validation=tuple(samples["validation"]),
+        learned=tuple(region.name for region in REGIONS if region.label in learned and region.label),
+        unsayable=dict(unsayable),
+        notes_per_token=notes / tokens,
+        corpus_hash=corpus.hash,
+        statistics=corpus.statistics(),
+    )
+
+
+def train(
+    config: TrainingConfig,
+    *,
+    on_event: Callable[[RunEvent], None] = lambda event: None,
+    should_stop: Callable[[], bool] = lambda: False,
+    progress: Callable[[str, int], None] | None = None,
+) -> FitState:
+    """A new run. The checkpoint at `config.out` holds the best weights and all it takes to go on.
+
+    A model that was there is kept under a numbered name. Raises HoyoErrors of every kind: a corpus
+    that is absent, a target that cannot be written, a start that is no model, numbers out of bounds.
+    """
+    check_writable(config.out)
+    started = None if config.start is None else load(config.start)
+    vocabulary = Vocabulary.build(config.layout) if started is None else Vocabulary.from_dict(started.vocab)
+    dataset = _read(config, vocabulary, on_event, progress)
+    if started is None:
+        sizes = ModelConfig(
+            len(vocabulary), len(REGIONS), CLOCKS, config.embedding, config.hidden, config.layers, config.dropout
+        )
+    else:
+        sizes = replace(ModelConfig(**started.config), dropout=config.dropout)
+    model = HoyoMusicLSTM(sizes, seed=config.fit.seed)
+    if started is not None:
+        model.load_state_dict(started.weights)
+    return _run(config, model, vocabulary, dataset, None, on_event, should_stop)
+
+
+def resume(
+    path: Path,
+    *,
+    epochs: int | None = None,
+    force: bool = False,
+    on_event: Callable[[RunEvent], None] = lambda event: None,
+    should_stop: Callable[[], bool] = lambda: False,
+    progress: Callable[[str, int], None] | None = None,
+) -> FitState:
+    """Go on with the run of a checkpoint until `epochs` in all (None: as it was asked for).
+
+    Raises TrainingError for a model without a training state, a run that is finished, and a corpus that
+    is no longer the same, unless `force` says to go on with it all the same.
+    """
+    checkpoint = load(path)
+    if checkpoint.training is None or "fit" not in checkpoint.training:
+        raise TrainingError(
+            "this model carries no training state", where=str(path), remedy=f"train it further: hoyo train --from {path}"
+        )
+    state = FitState.from_dict(checkpoint.training["fit"])
+    settings = FitConfig(**{**state.config, "epochs": epochs or state.config["epochs"]})
+    if state.epoch >= settings.epochs:
+        raise TrainingError(
+            f"all {state.epoch} epochs are done", where=str(path), remedy=f"ask for more: --epochs {state.epoch + 10}"
+        )
+    config = _config_from_dict(checkpoint.training["run"], path, settings)
+    if state.waited >= settings.patience:
+        raise TrainingError(
+            f"nothing was gained in the last {state.waited} epochs",
+            where=str(path), remedy=f"train it further: hoyo train --from {path}",
+        )
+    vocabulary = Vocabulary.from_dict(checkpoint.vocab)
+    dataset = _read(config, vocabulary, on_event, progress)
+    if dataset.corpus_hash != checkpoint.provenance["corpus"] and not force:
+        raise TrainingError(
+            "the corpus is not the one this run began with",
+            where=str(path), remedy="add --force to go on with the new one, or use hoyo train --from",
+        )
+    model = HoyoMusicLSTM(ModelConfig(**checkpoint.config))
+    return _run(config, model, vocabulary, dataset, state, on_event, should_stop)
+
+
+def _read(
+    config: TrainingConfig,
+    vocabulary: Vocabulary,
+    on_event: Callable[[RunEvent], None],
+    progress: Callable[[str, int], None] | None,
+) -> Dataset:
+    corpus = load_corpus(config.corpus, hoyomusic=config.hoyomusic, progress=progress)
+    if config.max_samples is not None:
+        corpus = corpus.limited(config.max_samples, config.fit.seed)
+    dataset = prepare(corpus, vocabulary)
+    on_event(CorpusReady(
+        training=len(dataset.training),
+        validation=len(dataset.validation),
+        tokens=sum(len(sample.ids) - 1 for sample in dataset.training),
+        learned=dataset.learned,
+        unsayable=dataset.unsayable,
+        notes_per_token=dataset.notes_per_token,
+        statistics=dataset.statistics,
+    ))
+    return dataset
+
+
+def _run(
+    config: TrainingConfig,
+    model: HoyoMusicLSTM,
+    vocabulary: Vocabulary,
+    dataset: Dataset,
+    state: FitState | None,
+    on_event: Callable[[RunEvent], None],
+    should_stop: Callable[[], bool],
+) -> FitState:
+    tune_allocator()
+    device = choose_device(config.device)
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+    model.to(device)
+    provenance = describe_provenance(dataset)
+    written = state is not None
+
+    def write(current: FitState) -> None:
+        nonlocal written
+        if not written and config.out.exists():
+            kept_as = free_path(config.out)
+            os.replace(config.out, kept_as)
+            on_event(ModelKept(config.out, kept_as))
+        written = True
+        save(
+            Checkpoint(
+                config=model.config.to_dict(),
+                vocab=vocabulary.to_dict(),
+                weights=current.result,
+                provenance={**provenance, "validation": _best_epoch(current)},
+                training={
+                    "epoch": current.epoch,
+                    "step": current.step,
+                    "run": _config_to_dict(config),
+                    "fit": current.to_dict(),
+                },
+            ),
+            config.out,
+        )
+
+    settings = replace(config.fit, boundary_id=vocabulary.ids["<boundary>"])
+    return fit(
+        model, dataset.training, dataset.validation, settings,
+        state=state, on_event=on_event, should_stop=should_stop, save=write,
+    )
+
+
+def describe_provenance(dataset: Dataset) -> dict[str, Any]:
+    """What a model learned from, for its checkpoint."""
+    return {
+        "program": f"HoyoMusic {__version__}",
+        "corpus": dataset.corpus_hash,
+        "licences": list(dataset.statistics["licences"]),
+        "tunes": dict(dataset.statistics["regions"]),
+        "learned": list(dataset.learned),
+        "training": len(dataset.training),
+        "validation_tunes": len(dataset.validation),
+        "notes_per_token": dataset.notes_per_token,
+    }
+
+
+def _best_epoch(state: FitState) -> dict[str, Any]:
+    """The epoch whose weights are kept, as the loop reported it; empty before the first has ended."""
+    return min(state.history, key=lambda epoch: epoch["validation_nats_per_token"], default={})
+
+
+def _config_to_dict(config: TrainingConfig) -> dict[str, Any]:
+    """What `resume` needs besides the fit's own state, as plain values."""
+    values = asdict(config)
+    del values["fit"]
+    return {
+        **values,
+        "corpus": list(config.corpus),
+        "out": str(config.out),
+        "start": None if config.start is None else str(config.start),
+    }
+
+
+def _config_from_dict(values: dict[str, Any], path: Path, settings: FitConfig) -> TrainingConfig:
+    known = {name: values[name] for name in TrainingConfig.__slots__ if name in values}
+    return TrainingConfig(**{**known, "corpus": tuple(values["corpus"]), "out": path, "start": None, "fit": settings})
+
+
+__all__ = [
+    "CorpusReady", "Dataset", "ModelKept", "Precision", "TrainingConfig", "describe_provenance", "prepare", "resume", "train",
+]
