@@ -1,0 +1,69 @@
+"""What was made: a row a tune in a table, or a JSON object a tune."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from hoyomusic.cli.console import new_table, output, write_json
+from hoyomusic.text import printable
+
+if TYPE_CHECKING:
+    from hoyomusic.score import Score
+
+TITLE_WIDTH = 40
+
+
+class Report:
+    """Collects tunes and shows them when it is left, also by an error: what was written is said.
+
+    As JSON each tune is shown as soon as it is there.
+    """
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json = as_json
+        self._table = new_table("title", "key", "metre", "bars", "seconds", "files", numbers=("bars", "seconds"))
+        self._faults: list[str] = []
+
+    def __enter__(self) -> Report:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if not self.as_json and self._table.row_count:
+            console = output()
+            console.print(self._table)
+            for fault in self._faults:
+                console.print(fault)
+
+    def add(self, score: Score, files: Sequence[Path], more: dict[str, Any] | None = None) -> None:
+        """A tune, as it is played, and its files; `more` is what only JSON tells."""
+        tune = score.tune
+        title, key = tune.header.title, str(tune.key)
+        metre = "free" if tune.metre is None else str(tune.metre)
+        seconds = score.seconds(score.end_tick)
+        faults = [f"bar {fault.bar + 1}: {fault.message}" for fault in tune.faults()]
+        names = [str(file) for file in files]
+        if self.as_json:
+            told = {"title": title, "key": key, "metre": metre, "bars": len(tune.bars), "seconds": round(seconds, 2)}
+            write_json({**told, "faults": faults, "files": names, **(more or {})})
+            return
+        self._table.add_row(
+            printable(title, TITLE_WIDTH), key, metre, str(len(tune.bars)), f"{seconds:.1f}", printable(list_files(names))
+        )
+        self._faults += [f"{printable(title, TITLE_WIDTH)}, {fault}" for fault in faults]
+
+
+def list_files(names: Sequence[str]) -> str:
+    """Files that differ in their suffix alone as one name and the suffixes.
+
+    >>> list_files(["a/x.abc", "a/x.mid", "a/y.mid"])
+    'a/x.abc .mid  a/y.mid'
+    """
+    stems: dict[str, list[str]] = {}
+    for name in names:
+        stem, suffix = os.path.splitext(name)
+        stems.setdefault(stem, []).append(suffix)
+    return "  ".join(stem + " ".join(suffixes) for stem, suffixes in stems.items())

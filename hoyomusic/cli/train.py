@@ -1,0 +1,141 @@
+"""`hoyo train` and `hoyo resume`: start a run or go on with one, watch it, stop it without loss."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hoyomusic.cli.console import examples, note
+from hoyomusic.cli.corpus import SOURCES_HELP, HoyomusicOption, UseHoyomusicOption, choose_hoyomusic
+
+if TYPE_CHECKING:
+    from hoyomusic.fit import FitState
+    from hoyomusic.training import RunEvent
+
+TRAIN_EXAMPLES = examples(
+    "hoyo train --max-samples 1000 --epochs 5",
+    "hoyo train --corpus default --corpus ~/tunes --out models/mine.pth",
+    "hoyo train --from models/mine.pth --corpus ~/more-tunes --out models/mine-2.pth",
+)
+RESUME_EXAMPLES = examples("hoyo resume", "hoyo resume models/mine.pth --epochs 40")
+
+USER_MODEL = Path("models/hoyomusic_generator.pth")
+
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object an event instead of the display.")]
+
+
+def train(
+    max_samples: Annotated[int | None, typer.Option("--max-samples", help="Take at most so many tunes.")] = None,
+    epochs: Annotated[int, typer.Option("--epochs", help="How often to go through all tunes, at most.")] = 30,
+    sources: Annotated[list[str] | None, typer.Option("--corpus", metavar="NAME|PATH", help=SOURCES_HELP)] = None,
+    use_hoyomusic: UseHoyomusicOption = False,
+    hoyomusic: HoyomusicOption = None,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE.pth", help="Where the model goes.")] = USER_MODEL,
+    start: Annotated[
+        Path | None, typer.Option("--from", metavar="CHECKPOINT", help="Begin with the weights of this model.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Chooses first weights, order and dropout.")] = 0,
+    embedding: Annotated[int, typer.Option("--embedding", help="Width of the embedding.")] = 256,
+    hidden: Annotated[int, typer.Option("--hidden", help="Width of the LSTM layers.")] = 512,
+    layers: Annotated[int, typer.Option("--layers", help="Number of LSTM layers.")] = 3,
+    dropout: Annotated[float, typer.Option("--dropout", help="Share of the layers' outputs dropped in training.")] = 0.3,
+    rows: Annotated[int, typer.Option("--rows", help="Streams that are read side by side.")] = 64,
+    steps: Annotated[int, typer.Option("--steps", help="Tokens of each stream in one step of training.")] = 32,
+    learning_rate: Annotated[float, typer.Option("--learning-rate", help="The rate to begin with.")] = 3e-3,
+    patience: Annotated[int, typer.Option("--patience", help="Epochs without gain before training ends.")] = 5,
+    precision: Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16.")] = "auto",
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Train a model on tunes. Ctrl-C stops after the step under way and loses nothing.
+
+    The model goes to models/hoyomusic_generator.pth in this folder, where generate finds it.
+    """
+    from hoyomusic import training
+    from hoyomusic.fit import FitConfig
+
+    config = training.TrainingConfig(
+        corpus=tuple(sources or ("default",)),
+        hoyomusic=choose_hoyomusic(use_hoyomusic, hoyomusic),
+        max_samples=max_samples,
+        out=out,
+        start=start,
+        embedding=embedding,
+        hidden=hidden,
+        layers=layers,
+        dropout=dropout,
+        device=device,
+        fit=FitConfig(
+            epochs=epochs, rows=rows, steps=steps, learning_rate=learning_rate, patience=patience,
+            precision=precision, seed=seed,
+        ),
+    )
+    _watch(lambda **hooks: training.train(config, **hooks), out, as_json)
+
+
+def resume(
+    checkpoint: Annotated[Path, typer.Argument(metavar="[CHECKPOINT]", help="The model to go on with.")] = USER_MODEL,
+    epochs: Annotated[int | None, typer.Option("--epochs", help="The total, finished ones counted in.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Go on even if the corpus has changed.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Go on with a training run where it stopped, as if it never had."""
+    from hoyomusic import training
+
+    _watch(lambda **hooks: training.resume(checkpoint, epochs=epochs, force=force, **hooks), checkpoint, as_json)
+
+
+def _watch(start: Callable[..., FitState], path: Path, as_json: bool) -> None:
+    """Run a training, show its events, and say at the end what to do next."""
+    from hoyomusic.cli.watching import open_watcher
+    from hoyomusic.fit import RunStarted
+
+    with open_watcher(as_json) as watcher, _Interruption() as interruption:
+
+        def on_event(event: RunEvent) -> None:
+            if isinstance(event, RunStarted):
+                interruption.arm()
+            watcher.on_event(event)
+
+        state = start(on_event=on_event, should_stop=interruption.came, progress=watcher.progress)
+    if interruption.signal:
+        note(f"stopped and saved after {state.step:,} steps; go on with: hoyo resume {path}")
+        raise typer.Exit(128 + interruption.signal)
+    note(f"the model is in {path}; hear it with: hoyo generate --region Mondstadt --model {path}")
+
+
+class _Interruption:
+    """Turns the first interrupt or termination into a wish to stop, once armed; a second one ends the program.
+
+    Before the first step there is nothing to save, and signals have their usual effect.
+    """
+
+    def __init__(self) -> None:
+        self.signal = 0
+        self._before: dict[int, Any] = {}
+
+    def arm(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._catch)
+
+    def came(self) -> bool:
+        return self.signal != 0
+
+    def _catch(self, number: int, frame: FrameType | None) -> None:
+        self.signal = number
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def __enter__(self) -> _Interruption:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._restore()

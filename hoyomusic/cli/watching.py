@@ -1,0 +1,162 @@
+"""A training run as one sees it: a live line on a terminal, plain lines in a pipe, JSON lines for programs."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any, Protocol
+
+from hoyomusic.cli.console import write_json
+from hoyomusic.cli.corpus import show_statistics
+from hoyomusic.device import memory_used
+from hoyomusic.fit import EpochEnded, RunStarted, StepDone, Stopped
+from hoyomusic.text import printable
+from hoyomusic.training import CorpusReady, ModelKept, RunEvent
+
+# Without a terminal the steps of an epoch are told so often.
+PLAIN_STEP_SECONDS = 60.0
+
+JSON_NAMES = {
+    CorpusReady: "corpus ready",
+    ModelKept: "model kept",
+    RunStarted: "run started",
+    StepDone: "step",
+    EpochEnded: "epoch ended",
+    Stopped: "stopped",
+}
+REASONS = {
+    "epochs": "all epochs are done",
+    "patience": "the validation loss has stopped falling",
+    "asked": "stopped as asked",
+}
+
+
+class Watcher(Protocol):
+    """Somebody who is told what a run does."""
+
+    def on_event(self, event: RunEvent) -> None:
+        """An event of the run."""
+
+    def progress(self, what: str, count: int) -> None:
+        """How many tunes have been read of a source."""
+
+
+@contextmanager
+def open_watcher(as_json: bool) -> Iterator[Watcher]:
+    """The watcher for this stdout."""
+    if as_json:
+        yield JsonWatcher()
+    elif sys.stdout.isatty():
+        from rich.console import Console
+        from rich.live import Live
+        from rich.text import Text
+
+        console = Console(markup=False, emoji=False, highlight=False)
+        with Live(console=console, refresh_per_second=4) as live:
+            # What Live shows last stays on the screen: nothing is to stay.
+            yield LineWatcher(console.print, lambda line: live.update(Text(line)), 0.0)
+            live.update("")
+    else:
+        yield LineWatcher(_print_line, _print_line, PLAIN_STEP_SECONDS)
+
+
+def _print_line(line: str) -> None:
+    print(line, flush=True)
+
+
+class JsonWatcher:
+    """One JSON object an event; epochs also tell nats per note and the memory in use."""
+
+    def __init__(self) -> None:
+        self._notes_per_token = 1.0
+
+    def on_event(self, event: RunEvent) -> None:
+        told: dict[str, Any] = {"event": JSON_NAMES[type(event)], **asdict(event)}
+        if isinstance(event, CorpusReady):
+            self._notes_per_token = event.notes_per_token
+        elif isinstance(event, ModelKept):
+            told |= {"path": str(event.path), "kept_as": str(event.kept_as)}
+        elif isinstance(event, EpochEnded):
+            told["validation_nats_per_note"] = event.validation_nats_per_token / self._notes_per_token
+            told["memory_bytes"] = memory_used()
+        write_json(told)
+
+    def progress(self, what: str, count: int) -> None:
+        """Reading is no event."""
+
+
+class LineWatcher:
+    """Lines for people: `say` keeps a line for good, `show` a passing one, at most every `pause` seconds."""
+
+    def __init__(self, say: Callable[[str], None], show: Callable[[str], None], pause: float) -> None:
+        self._say = say
+        self._show = show
+        self._pause = pause
+        self._shown = time.monotonic()
+        self._notes_per_token = 1.0
+        self._epochs = 0
+
+    def on_event(self, event: RunEvent) -> None:
+        if isinstance(event, StepDone):
+            self._pass(
+                f"epoch {event.epoch + 1}/{self._epochs}, step {event.segment + 1}/{event.segments}:"
+                f" {self._nats(event.loss)}, {event.tokens_per_second:,.0f} tokens/s,"
+                f" {describe_seconds(event.eta_seconds)} left, {describe_memory(memory_used())}"
+            )
+        elif isinstance(event, EpochEnded):
+            self._say(
+                f"epoch {event.epoch}/{self._epochs}: {self._nats(event.nats_per_token)};"
+                f" validation {self._nats(event.validation_nats_per_token)}{', best' if event.best else ''};"
+                f" learning rate {event.learning_rate:g}; {event.tokens / max(event.cpu_seconds, 1e-9):,.0f} tokens a CPU second;"
+                f" {describe_memory(memory_used())}"
+            )
+        elif isinstance(event, CorpusReady):
+            self._notes_per_token = event.notes_per_token
+            self._tell_corpus(event)
+        elif isinstance(event, RunStarted):
+            self._epochs = event.epochs
+            self._say(
+                f"{event.parameters:,} parameters on {event.device} in {event.precision};"
+                f" epochs {event.epoch + 1} to {event.epochs}"
+            )
+        elif isinstance(event, ModelKept):
+            self._say(f"the model that was in {printable(str(event.path))} is kept as {printable(str(event.kept_as))}")
+        elif isinstance(event, Stopped):
+            self._say(REASONS[event.reason])
+
+    def progress(self, what: str, count: int) -> None:
+        self._pass(f"reading {printable(what, 50)}: {count:,} tunes")
+
+    def _pass(self, line: str) -> None:
+        now = time.monotonic()
+        if now - self._shown >= self._pause:
+            self._show(line)
+            self._shown = now
+
+    def _nats(self, per_token: float) -> str:
+        return f"{per_token:.3f} nats a token ({per_token / self._notes_per_token:.3f} a note)"
+
+    def _tell_corpus(self, event: CorpusReady) -> None:
+        show_statistics(event.statistics)
+        for reason, count in event.unsayable.items():
+            self._say(f"{count:,} tunes left out that the model has no words for: {printable(reason)}")
+        learned = ", ".join(event.learned) or "none"
+        self._say(
+            f"learns from {event.training:,} tunes ({event.tokens:,} tokens), is judged by {event.validation:,};"
+            f" nations with tunes enough: {learned}"
+        )
+
+
+def describe_seconds(seconds: float) -> str:
+    """A time as a clock shows it: ``0:12:33``."""
+    return str(timedelta(seconds=round(seconds)))
+
+
+def describe_memory(used: dict[str, int]) -> str:
+    """Memory of the process, and of the graphics card where there is one."""
+    card = f", GPU {used['cuda'] / 2**20:,.0f} MiB" if "cuda" in used else ""
+    return f"memory {used['process'] / 2**20:,.0f} MiB{card}"
