@@ -266,7 +266,7 @@ def rule_table(rules: Sequence[Rule], change: float = -0.4) -> ChordTable:
         home,
         {"bar1a": home / 2, "other": np.zeros(count)},
         transition,
-        {"bar": change / 2, "4/4 half": change, "2/4 half": change, "3/4 inner": 0.0, "6/8 half": change, "9/8 inner": change},
+        {"bar": change / 2, "3/4 inner": 0.0, **dict.fromkeys(("4/4 half", "2/4 half", "6/8 half", "9/8 inner"), change)},
     )
 
 
@@ -287,11 +287,11 @@ MINOR_PAIR = rule_table(
         Rule(8, MAJOR, -0.4),
     )
 )
-# Drones: the octave, with a fifth or fourth where the melody leaves room.
-DRONE = (
-    ((0, 7), frozenset({6, 8})),
-    ((0, 5), frozenset({4, 6})),
-)
+# What a drone adds to its octave, and the degrees in whose company it does not.
+DRONES = {
+    "Inazuma": (((0, 7), frozenset({6, 8})), ((0, 5), frozenset({4, 6}))),
+    "Sumeru": (((0, 7), frozenset({6, 8})),),
+}
 
 
 # ------------------------------------------------------------------ choosing
@@ -343,8 +343,8 @@ def _choose(key: Key, bars: Sequence[PlayedBar], notes: Sequence[SoundingNote], 
     """Chords for bars in one key by the ways of a nation."""
     slots = slots_of(bars)
     tonic, mode = find_mode(key, notes)
-    if region.name in ("Inazuma", "Sumeru"):
-        return _drone(slots, notes, tonic)
+    if region.name in DRONES:
+        return _drone(slots, notes, tonic, region.name)
     if region.name == "Liyue":
         do = find_pentatonic(key, notes)
         path = best_path(PENTATONIC, slots, notes, do)
@@ -356,8 +356,9 @@ def _choose(key: Key, bars: Sequence[PlayedBar], notes: Sequence[SoundingNote], 
                 path[-1] = PENTATONIC.roots.index(root)
         return _spans(PENTATONIC, slots, path, do)
     if region.name == "Natlan" and mode != "mixolydian":
-        low = tonic if mode != "major" else (tonic + 9) % 12
-        return _spans(MINOR_PAIR, slots, _with_home(MINOR_PAIR, best_path(MINOR_PAIR, slots, notes, low), notes, low, tonic), low)
+        low = (tonic + 9) % 12 if mode == "major" else tonic  # the minor tonic of the pair
+        path = best_path(MINOR_PAIR, slots, notes, low)
+        return _spans(MINOR_PAIR, slots, _with_home(MINOR_PAIR, path, notes, low, tonic), low)
     if mode in MODAL:
         table = MODAL[mode]
     else:
@@ -439,12 +440,12 @@ def _slot_score(table: ChordTable, slot: Slot, notes: Sequence[SoundingNote], to
     return score
 
 
-def _drone(slots: Sequence[Slot], notes: Sequence[SoundingNote], tonic: int) -> list[ChordSpan]:
+def _drone(slots: Sequence[Slot], notes: Sequence[SoundingNote], tonic: int, nation: str) -> list[ChordSpan]:
     """The tonic throughout, with its fifth or fourth in slots where the melody keeps clear of it."""
     spans = []
     for slot, inside in zip(slots, _slot_notes(slots, notes), strict=True):
         degrees = {(note.pitch - tonic) % 12 for note in inside}
-        intervals = next((intervals for intervals, forbidden in DRONE if not degrees & forbidden), (0,))
+        intervals = next((intervals for intervals, forbidden in DRONES[nation] if not degrees & forbidden), (0,))
         spans.append(ChordSpan(slot.onset, slot.end, Chord(tonic, intervals, tonic)))
     return spans
 
