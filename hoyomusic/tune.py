@@ -422,7 +422,7 @@ class Tune:
                 found[section.body_stop - 1] = [ending.start for ending in section.endings]
             for ending in section.endings:
                 found[ending.stop - 1].append(section.start)
-                if section.stop < count:
+                if ending.stop < section.stop < count:
                     found[ending.stop - 1].append(section.stop)
         return found
 

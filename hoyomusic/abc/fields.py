@@ -10,6 +10,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
 
+from hoyomusic.abc.text import read_text, write_text
 from hoyomusic.errors import AbcError, TuneError
 from hoyomusic.tune import LETTERS, Key, Metre, Tempo
 
@@ -27,7 +28,7 @@ ACCIDENTALS = {"^^": 2, "^": 1, "=": 0, "_": -1, "__": -2}
 WRITTEN_ACCIDENTALS = {value: sign for sign, value in ACCIDENTALS.items()}
 
 _CLEF = re.compile(
-    r"(?:clef=)?(?:treble|bass[0-9]?|alto[0-9]?|tenor|perc|none|auto)(?P<shift>[+-](?:8|15))?$|clef=[A-Ga-g][,']*[0-9]?$"
+    r"(?:clef=)?(?:(?:treble|bass|alto|tenor)[0-9]?|perc|none|auto)(?P<shift>[+-](?:8|15))?$|clef=[A-Ga-g][,']*[0-9]?$"
 )
 _CLEF_OPTION = re.compile(r"(?:middle|m|transpose|t|stafflines|staffscale|style|score|sound|shift|name|nm|snm|cue)=.*$")
 _OCTAVE = re.compile(r"octave=(?P<octave>[+-]?[0-9])$")
@@ -176,6 +177,7 @@ _TEMPO = re.compile(
     r"(?:(?P<beats>(?:[0-9]{1,3}/[0-9]{1,3}\s*){1,8})=|[Cc](?P<units>[0-9]{0,2})(?:/(?P<part>[0-9]{1,2}))?\s*=)?"
     r"\s*(?P<bpm>[0-9]{1,4})(?:\.[0-9]{1,6})?$"
 )
+MAXIMUM_TEMPO_TEXT = 100  # characters
 _QUOTED = re.compile(r'"([^"]*)"')
 
 
@@ -187,7 +189,7 @@ def read_tempo(value: str, unit: tuple[int, int]) -> Tempo | None:
     >>> read_tempo('"Slow" 3/8=60', (1, 8)), read_tempo("120", (1, 8)).beat
     (Tempo(beat=Fraction(3, 8), bpm=60, text='Slow'), Fraction(1, 4))
     """
-    texts = _QUOTED.findall(value)
+    text = read_text(" ".join(_QUOTED.findall(value)))[:MAXIMUM_TEMPO_TEXT].strip()
     match = _TEMPO.match(_QUOTED.sub("", value).strip())
     if match is None or not int(match["bpm"]):
         return None
@@ -198,13 +200,14 @@ def read_tempo(value: str, unit: tuple[int, int]) -> Tempo | None:
     elif "=" in match[0]:
         part = int(match["part"] or 1)
         beat = Fraction(int(match["units"] or 1) * unit[0], part * unit[1]) if part else Fraction(0)
-    return Tempo(beat, int(match["bpm"]), " ".join(texts).strip()) if beat else None
+    return Tempo(beat, int(match["bpm"]), text) if beat else None
 
 
 def write_tempo(tempo: Tempo) -> str:
     """The value of a ``Q:`` field for `tempo`."""
     number = f"{tempo.beat.numerator}/{tempo.beat.denominator}={tempo.bpm}"
-    return f'"{tempo.text.replace(chr(34), "")}" {number}' if tempo.text else number
+    text = write_text(tempo.text.replace('"', ""))
+    return f'"{text}" {number}' if text else number
 
 
 # ---------------------------------------------------------------------- P: in the header (ABC 2.1, section 3.1.9)
@@ -248,7 +251,9 @@ def read_parts(value: str) -> tuple[str, ...] | None:
 
 
 def write_parts(parts: tuple[str, ...]) -> str:
-    """The value of a header ``P:`` for a play order of one-letter labels, equal neighbours counted."""
+    """The value of a header ``P:`` for a play order, equal neighbours counted; labels must be A to Z."""
+    if unnamed := next((part for part in parts if not re.fullmatch("[A-Z]", part)), None):
+        raise TuneError(f"a play order with part {unnamed!r} cannot be written in ABC", remedy="label parts A to Z")
     runs: list[tuple[str, int]] = []
     for part in parts:
         if runs and runs[-1][0] == part:

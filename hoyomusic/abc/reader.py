@@ -29,9 +29,11 @@ from hoyomusic.errors import AbcError, TuneError
 from hoyomusic.tune import MAXIMUM_PLAYED_BARS, Bar, Header, Key, Metre, Note, Pitch, Tempo, Tune, height
 
 MAXIMUM_LINE = 10_000  # characters
+MAXIMUM_TEXT = 2_000  # characters of one text of the header
 MAXIMUM_DIGITS = 6  # of a number in a note's length
 MAXIMUM_LENGTH_TERM = 100_000  # numerator and denominator of a sounding length
 MAXIMUM_TUPLET_NUMBER = 99
+MAXIMUM_TOGETHER = 32  # notes of a chord, grace notes before a note
 
 
 class Notice(NamedTuple):
@@ -232,7 +234,7 @@ class _TuneReader:
         self.line, self.column = piece.first_line, 0
         self.found: dict[str, Notice] = {}
         self.number = 1
-        self.texts: dict[str, list[str]] = {}
+        self.texts: dict[str, list[list[str]]] = {}  # of each text field its values, each in parts
         self.text_field = ""  # the one that +: goes on with
         self.region = ""
         self.tempo_text = ""
@@ -319,7 +321,7 @@ class _TuneReader:
         elif word in ("endtext", "endps", "endsvg"):
             self.in_text_block = False
         elif word == "hoyo-region":
-            self.region = read_text(value)
+            self.region = self._cut(read_text(value))
         elif word == "propagate-accidentals":
             self._set_scope(value)
 
@@ -336,10 +338,10 @@ class _TuneReader:
         if name == "X":
             self.number = int(value) if value.isascii() and value.isdigit() and len(value) <= 9 else 1
         elif name in _TEXT_FIELDS:
-            self.texts.setdefault(_TEXT_FIELDS[name], []).append(read_text(value))
             self.text_field = _TEXT_FIELDS[name]
+            self.texts.setdefault(self.text_field, []).append([read_text(value)])
         elif name == "+" and self.text_field:
-            self.texts[self.text_field][-1] += " " + read_text(value)
+            self.texts[self.text_field][-1].append(read_text(value))
         elif name == "P":
             self.parts = read_parts(value) or ()
             if not self.parts:
@@ -360,13 +362,13 @@ class _TuneReader:
         if value and self.tempo is None:
             self.notice("tempo without a number")
 
-    def _body_field(self, name: str, value: str) -> None:
+    def _body_field(self, name: str, value: str, *, inline: bool = False) -> None:
         if name == "V":
             self._field_in_force(name, value)
+        elif name == "P" and not (inline and self.skipping):
+            self._start_part(self._cut(read_text(value)))
         elif self.skipping == "voice":
             return
-        elif name == "P":
-            self._start_part(read_text(value))
         elif name == "Q":
             if self.tempo is None and not self.bars and not self.bar.notes:
                 self._set_tempo(value)
@@ -493,22 +495,22 @@ class _TuneReader:
 
     def _bar_line(self, text: str) -> None:
         self.skipping = ""
-        if self.bar.notes:
+        begins = bool(self.bar.notes)
+        if begins:
             self._end_bar()
         self.held = self.signature.copy()
         numbers = text.lstrip("|:[]")
-        symbols = text[: len(text) - len(numbers)]
-        sign = self.bar.sign
-        if symbols.strip(":"):
-            before = len(symbols) - len(symbols.lstrip(":"))
-            behind = len(symbols.rstrip("[")) - len(symbols.rstrip("[").rstrip(":"))
-        else:
-            before = (len(symbols) + 1) // 2 if len(symbols) > 1 else 0
-            behind = len(symbols) // 2
-            if len(symbols) == 1:
-                self.notice("colon without a bar line")
+        symbols = text[: len(text) - len(numbers)].rstrip("[")
+        before = len(symbols) - len(symbols.lstrip(":"))
+        behind = len(symbols) - len(symbols.rstrip(":"))
+        if before == len(symbols) == 1:
+            self.notice("colon without a bar line")
+            before, behind = (1, 0) if begins else (0, 1)
+        elif before == len(symbols):
+            before, behind = before - before // 2, before // 2
         if max(before, behind) >= MAXIMUM_PLAYS:
             raise AbcError(f"a repeat of more than {MAXIMUM_PLAYS} plays", remedy="write fewer colons")
+        sign = self.bar.sign
         sign.closes = max(sign.closes, before)
         sign.opens = max(sign.opens, behind)
         sign.double |= "||" in symbols or "|]" in symbols or "[|" in symbols
@@ -561,6 +563,8 @@ class _TuneReader:
         if not lengths:
             self.notice("brackets without notes")
             return
+        if len(pitches) > MAXIMUM_TOGETHER:
+            raise AbcError(f"a chord of more than {MAXIMUM_TOGETHER} notes", remedy="leave some of them out")
         if len(set(lengths)) > 1:
             self.notice("unequal lengths in a chord")
         numerator, denominator = lengths[0]
@@ -574,6 +578,8 @@ class _TuneReader:
             if match.lastgroup == "note":
                 graces.append(self._sounding(_read_note(match[0])))
         self.graces += tuple(graces)
+        if len(self.graces) > MAXIMUM_TOGETHER:
+            raise AbcError(f"more than {MAXIMUM_TOGETHER} grace notes before a note", remedy="write them as notes")
 
     def _broken(self, text: str) -> None:
         count = len(text)
@@ -616,7 +622,7 @@ class _TuneReader:
         self.last[3] = self.open_ties = self.last[0]
 
     def _inline_field(self, text: str) -> None:
-        self._body_field(text[1], text[3:-1].strip())
+        self._body_field(text[1], text[3:-1].strip(), inline=True)
 
     def _overlay(self, text: str) -> None:
         self.notice("overlay")
@@ -714,20 +720,29 @@ class _TuneReader:
         return replace(tune, bars=bars)
 
     def _make_header(self) -> Header:
-        texts = {name: "; ".join(filter(None, values)) for name, values in self.texts.items()}
-        titles = [title for title in self.texts.get("title", ()) if title]
-        if len(titles) > 1:
+        texts = {name: self._values(name) for name in _TEXT_FIELDS.values()}
+        if len(texts["title"]) > 1:
             self.notice("further titles")
-        source = texts.pop("book", "")
+        joined = {name: self._cut("; ".join(values)) for name, values in texts.items()}
         return Header(
             number=self.number,
-            title=titles[0] if titles else "",
-            composer=texts.get("composer", ""),
-            origin=texts.get("origin", ""),
-            rhythm=texts.get("rhythm", ""),
-            source=texts.get("source") or source,
-            notes="\n".join(filter(None, self.texts.get("notes", ()))),
-            transcription=texts.get("transcription", ""),
+            title=texts["title"][0] if texts["title"] else "",
+            composer=joined["composer"],
+            origin=joined["origin"],
+            rhythm=joined["rhythm"],
+            source=joined["source"] or joined["book"],
+            notes="\n".join(texts["notes"]),
+            transcription=joined["transcription"],
             region=self.region,
             tempo=self.tempo,
         )
+
+    def _values(self, name: str) -> list[str]:
+        values = (self._cut(" ".join(parts)) for parts in self.texts.get(name, ()))
+        return [value for value in values if value]
+
+    def _cut(self, text: str) -> str:
+        text = text.strip()
+        if len(text) > MAXIMUM_TEXT:
+            self.notice(f"text behind {MAXIMUM_TEXT} characters of a field")
+        return text[:MAXIMUM_TEXT].rstrip()

@@ -15,7 +15,8 @@ _DAMAGE = re.compile(r"[\x80-\x9f]")
 _UNCOMMENTED = re.compile(r"(?:[^%\\]|\\.?)*")
 
 _FILE_FIELD = re.compile(r"[CLMOQRSZ]:")
-MAXIMUM_FILE_FIELDS = 20
+MAXIMUM_FILE_FIELDS = 10
+MAXIMUM_FILE_FIELD = 100  # characters; every tune of the file carries them
 
 
 class Piece(NamedTuple):
@@ -69,7 +70,11 @@ def cut(text: str) -> list[Piece]:
     if not starts:
         first = next((index for index, line in enumerate(lines) if line.strip() and not line.startswith("%")), None)
         return [] if first is None else [Piece(first + 1, lines[first:], [])]
-    fields = [(number, line) for number, line in enumerate(lines[: starts[0]], 1) if _FILE_FIELD.match(line)]
+    fields = [
+        (number, without_comment(line))
+        for number, line in enumerate(lines[: starts[0]], 1)
+        if _FILE_FIELD.match(line) and len(line) <= MAXIMUM_FILE_FIELD
+    ]
     fields = fields[:MAXIMUM_FILE_FIELDS]
     stops = [*starts[1:], len(lines)]
     return [Piece(start + 1, lines[start:stop], fields) for start, stop in zip(starts, stops, strict=True)]

@@ -68,9 +68,10 @@ class _Writer:
     def lines(self) -> list[str]:
         """The music, some bars a line: a section starts a line, an ending does not."""
         bars, metres = self.tune.bars, self.tune.metres()
-        colons = {
-            section.start: ":" * (1 if section.endings else section.plays - 1) for section in self.tune.sections()
-        }
+        opening, closing = {}, {}  # colons: more than one only where no ending says how often
+        for section in self.tune.sections():
+            opening[section.start] = ":" if section.endings else ":" * max(1, section.plays - 1)
+            closing |= {ending.stop - 1: ":" for ending in section.endings}
         lines: list[str] = []
         words: list[str] = []
         bars_in_line = 0
@@ -78,12 +79,15 @@ class _Writer:
             if bar.part:
                 lines.append(f"P:{write_text(bar.part)}")
             if not words and (bar.opens or bar.ending):
-                opening = f"|{colons[index] or ':'}" if bar.opens else ""
-                words.append(opening + (f"[{_numbers(bar.ending)}" if bar.ending else ""))
+                sign = f"|{opening[index]}" if bar.opens else ""
+                words.append(sign + (f"[{_numbers(bar.ending)}" if bar.ending else ""))
             words += self._bar(bar, metres[index], upbeat=bar.opens or not index)
             bars_in_line += 1
             following = bars[index + 1] if index + 1 < len(bars) else None
-            sign = ":" * (bar.closes - 1) + ("|]" if following is None and not bar.closes else "||" if bar.double else "|")
+            if bar.closes:
+                sign = closing.get(index, ":" * (bar.closes - 1)) + "|"
+            else:
+                sign = "|]" if following is None else "||" if bar.double else "|"
             words[-1] += f" {sign}"
             if following is not None and not (following.opens or following.part):
                 if following.ending:
@@ -131,7 +135,7 @@ class _Writer:
             if opens:
                 plain = (tuplet.p, tuplet.q, tuplet.stop - tuplet.start) == (3, 2, 3)
                 text = ("(3" if plain else f"({tuplet.p}:{tuplet.q}:{tuplet.stop - tuplet.start}") + text
-            if joins:
+            if joins and len(words[-1]) < LINE_WIDTH:
                 words[-1] += text
             else:
                 words.append(text)
