@@ -26,6 +26,7 @@ import os
 import pickle
 import pickletools
 import stat
+import warnings
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -49,10 +50,12 @@ DEEPEST_NESTING = 12
 MOST_VALUES = 200_000
 
 # All that the pickle of plain values and tensors needs, as torch writes it.
-ALLOWED_GLOBALS = {
-    "collections OrderedDict",
-    "torch._utils _rebuild_tensor_v2",
-    *(f"torch {kind}Storage" for kind in ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")),
+STORAGES = ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
+ALLOWED_ARGUMENTS = {
+    "PROTO": {2},
+    "GLOBAL": {
+        "collections OrderedDict", "torch._utils _rebuild_tensor_v2", *(f"torch {kind}Storage" for kind in STORAGES)
+    },
 }
 ALLOWED_OPCODES = frozenset(
     "PROTO STOP MARK GLOBAL REDUCE BINPERSID"
@@ -114,7 +117,10 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
     data = _bytes(file)
     _check_archive(data, file)
     try:
-        values = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # What torch finds odd about a file is refused below, or does not matter.
+            warnings.simplefilter("ignore")
+            values = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     # What torch raises on files that are whole but not what they claim to be.
     except (
         RuntimeError, pickle.UnpicklingError, OSError, EOFError, LookupError, TypeError, ValueError, AttributeError
@@ -143,13 +149,16 @@ def _bytes(file: str) -> bytes:
         raise _fault(file, "there is no such file", "train a model or name another file") from None
     except (OSError, ValueError) as error:
         raise _fault(file, f"cannot be opened: {getattr(error, 'strerror', None) or error}") from None
-    with os.fdopen(descriptor, "rb") as opened:
-        status = os.fstat(opened.fileno())
+    try:
+        status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise _fault(file, "is not a regular file")
         if status.st_size > LARGEST_FILE:
             raise _fault(file, f"is {status.st_size} bytes long, more than {LARGEST_FILE}")
-        return opened.read(LARGEST_FILE)
+        with open(descriptor, "rb", closefd=False) as opened:
+            return opened.read(LARGEST_FILE)
+    finally:
+        os.close(descriptor)
 
 
 def _check_archive(data: bytes, file: str) -> None:
@@ -178,7 +187,7 @@ def _check_archive(data: bytes, file: str) -> None:
         raise _fault(file, damaged, again) from error
     try:
         for opcode, argument, _ in pickletools.genops(program):
-            if opcode.name not in ALLOWED_OPCODES or opcode.name == "GLOBAL" and argument not in ALLOWED_GLOBALS:
+            if opcode.name not in ALLOWED_OPCODES or argument not in ALLOWED_ARGUMENTS.get(opcode.name, {argument}):
                 raise _fault(file, "holds instructions that no model file needs", "do not trust where it comes from")
     except (ValueError, LookupError) as error:
         raise _fault(file, damaged, again) from error
@@ -259,14 +268,18 @@ def _check_weights(weights: object, config: ModelConfig, file: str) -> None:
 def _check_names(found: dict[str, Any], expected: Any, kind: str, file: str) -> None:
     missing = [name for name in expected if name not in found]
     unknown = [str(name) for name in found if name not in expected]
-    if missing or unknown:
-        said = [f"lacks the {kind} {missing[0]}"] * bool(missing) + [f"has an unknown {kind} {unknown[0][:60]!r}"] * bool(unknown)
+    said = []
+    if missing:
+        said.append(f"lacks the {kind} {missing[0]}")
+    if unknown:
+        said.append(f"has an unknown {kind} {unknown[0][:60]!r}")
+    if said:
         raise _fault(file, " and ".join(said))
 
 
 def _on_cpu(value: Any) -> Any:
-    """`value` with its tensors on the CPU; one that is there already stays, so that shared ones are stored once."""
-    if type(value) is dict:
+    """`value` in plain dicts, its tensors on the CPU; one that is there stays, so that shared ones are stored once."""
+    if isinstance(value, dict):
         return {key: _on_cpu(entry) for key, entry in value.items()}
     if type(value) is list:
         return [_on_cpu(entry) for entry in value]
