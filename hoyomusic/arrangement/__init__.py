@@ -237,7 +237,7 @@ def _humanised(sounds: Iterable[Sound], track: str, seed: int, quarter: int) -> 
             moved, end = onset, onset + duration
         velocity = min(127, max(1, round(VELOCITY * sound.accent * (1 + HUMANISE_VELOCITY * loud))))
         found[moved, pitch] = TimedNote(moved, end - moved, pitch, velocity)
-    return _without_overlap(sorted(found.values()))
+    return _without_overlap([found[place] for place in sorted(found)])
 
 
 def _without_overlap(notes: Sequence[TimedNote]) -> tuple[TimedNote, ...]:

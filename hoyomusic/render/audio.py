@@ -34,8 +34,7 @@ FORMATS = {
     ".mp3": ("MP3", "MPEG_LAYER_III"),
 }
 
-# 160 kbit/s. The MP3 encoder alone reads memory that nobody set: its files sound alike, bytes may differ.
-MP3_OPTIONS = {"bitrate_mode": "CONSTANT", "compression_level": 0.5}
+MP3_OPTIONS = {"bitrate_mode": "CONSTANT", "compression_level": 0.5}  # 160 kbit/s
 
 # ITU-R BS.1770-4: K weighting at 48 kHz as two second-order sections (b, a), blocks of 400 ms that
 # overlap by three quarters, an absolute gate at -70 LUFS and a relative one 10 LU below the mean.
@@ -127,7 +126,7 @@ def _power(lufs: float) -> float:
 
 
 def encode(samples: np.ndarray, suffix: str) -> bytes:
-    """Samples in a sound file format; (frames, 2) in, bytes out: always the same, except for MP3."""
+    """Samples in a sound file format; (frames, 2) in, bytes out."""
     import soundfile
 
     whole = np.round(samples * 32_767).astype("<i2")
@@ -141,7 +140,9 @@ def encode(samples: np.ndarray, suffix: str) -> bytes:
     else:
         container, kind = FORMATS[suffix]
         options = MP3_OPTIONS if suffix == ".mp3" else {}
-        soundfile.write(file, whole, SAMPLE_RATE, format=container, subtype=kind, **options)
+        # libsndfile 1.2.2 turns 16-bit samples into noise when it writes MP3; floating point goes well.
+        data = samples.astype("<f4") if suffix == ".mp3" else whole
+        soundfile.write(file, data, SAMPLE_RATE, format=container, subtype=kind, **options)
     return _with_fixed_serial(file.getvalue()) if suffix == ".ogg" else file.getvalue()
 
 

@@ -11,6 +11,7 @@ import io
 from typing import TYPE_CHECKING
 
 from hoyomusic.score import TICKS_PER_QUARTER, Score, Track
+from hoyomusic.text import printable
 from hoyomusic.tune import Key
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ TAIL_SECONDS = 2
 VOLUME_CONTROL, PAN_CONTROL = 7, 10
 # Texts have no declared encoding in a MIDI file; UTF-8 is what today's programs write.
 CHARSET = "utf-8"
+LONGEST_TEXT = 2000
 
 
 def to_bytes(score: Score) -> bytes:
@@ -31,7 +33,7 @@ def to_bytes(score: Score) -> bytes:
     raw.seek(0)
     file = mido.MidiFile(file=raw, charset=CHARSET)
     if score.title:
-        file.tracks[0].insert(0, mido.MetaMessage("track_name", name=_plain(score.title), time=0))
+        file.tracks[0].insert(0, mido.MetaMessage("track_name", name=printable(score.title), time=0))
     tail = round(TAIL_SECONDS * 1_000_000 / score.tempi[-1].microseconds_per_quarter * TICKS_PER_QUARTER)
     ends = [sum(message.time for message in track[:-1]) for track in file.tracks]
     goal = max(score.end_tick, *ends) + tail
@@ -62,7 +64,7 @@ def to_pretty_midi(score: Score) -> PrettyMIDI:
         pretty_midi.KeySignature(key_number(change.key), midi.tick_to_time(change.tick)) for change in score.keys
     ]
     if score.provenance:
-        midi.text_events.append(pretty_midi.Text(_plain(score.provenance), 0.0))
+        midi.text_events.append(pretty_midi.Text(printable(score.provenance, LONGEST_TEXT), 0.0))
     midi.instruments = [_instrument(midi, track) for track in score.tracks]
     return midi
 
@@ -92,8 +94,3 @@ def key_number(key: Key) -> int:
     """
     major = 7 * key.fifths % 12
     return 12 + (major + 9) % 12 if key.mode == "minor" else major
-
-
-def _plain(text: str) -> str:
-    """One line without control characters."""
-    return "".join(character if character.isprintable() else " " for character in text)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from hoyomusic.harmony import FIFTH, MAJOR, MINOR, read_symbol
 from hoyomusic.score import Score
+from hoyomusic.text import printable
 from hoyomusic.tune import Bar, Key, Metre, Note, Pitch, Tune
 from hoyomusic.tuplets import Tuplet, group_tuplets
 
@@ -27,6 +28,7 @@ FILE_IN_ARCHIVE = "tune.musicxml"
 NO_TIME = (1980, 1, 1, 0, 0, 0)
 ACCIDENTALS = {-2: "--", -1: "-", 0: "", 1: "#", 2: "##"}
 SHORTEST_TYPE = 1024
+LONGEST_TEXT = 2000
 
 KINDS = {
     MAJOR: "major", MINOR: "minor", FIFTH: "power", (0, 4, 7, 10): "dominant-seventh", (0, 4, 7, 11): "major-seventh",
@@ -97,12 +99,12 @@ def to_music21(score: Score) -> stream.Score:
 
     whole = stream.Score(id="tune")
     whole.metadata = metadata.Metadata()
-    whole.metadata.movementName = score.title or "Untitled"
-    whole.metadata.composer = tune.header.composer
+    whole.metadata.movementName = printable(score.title or "Untitled")
+    whole.metadata.composer = printable(tune.header.composer)
     if score.region:
-        whole.metadata.addCustom("nation", score.region)
+        whole.metadata.addCustom("nation", printable(score.region))
     if score.provenance:
-        whole.metadata.addCustom("provenance", score.provenance)
+        whole.metadata.addCustom("provenance", printable(score.provenance, LONGEST_TEXT))
     whole.insert(0, part)
     return whole
 
@@ -226,7 +228,7 @@ def _symbol(text: str) -> base.Music21Object:
 
     chord = read_symbol(text)
     if chord is None:
-        return expressions.TextExpression(text)
+        return expressions.TextExpression(printable(text))
     letters = re.findall(r"(?:^\(?|/)([A-G])([#b♯♭]?)", text.strip())
     root, *bass = (letter + {"b": "-", "♭": "-", "♯": "#"}.get(sign, sign) for letter, sign in letters)
     return harmony.ChordSymbol(root=root, bass=bass[0] if bass else None, kind=KINDS[chord.intervals])
@@ -279,7 +281,7 @@ def _put_marks(measure: stream.Measure, bar: Bar, *, last: bool) -> None:
     from music21 import expressions
 
     if bar.part:
-        measure.insert(0, expressions.RehearsalMark(bar.part))
+        measure.insert(0, expressions.RehearsalMark(printable(bar.part)))
     if bar.opens:
         measure.leftBarline = barline.Repeat(direction="start")
     if bar.closes:

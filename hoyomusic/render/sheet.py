@@ -8,6 +8,7 @@ from xml.sax.saxutils import escape
 from hoyomusic.errors import RenderError
 from hoyomusic.render import musicxml
 from hoyomusic.score import Score
+from hoyomusic.text import printable
 
 # verovio counts in units of 1/10 mm at 100 %: an A4 page wide, as tall as it needs to be.
 ENGRAVING = {
@@ -37,13 +38,13 @@ def to_bytes(score: Score) -> bytes:
             y += size
             lines.append(
                 f'<text x="{width // 2}" y="{y}" text-anchor="middle" font-family="{FONT}" '
-                f'font-size="{size}" font-style="{style}">{_escaped(text)}</text>'
+                f'font-size="{size}" font-style="{style}">{escape(printable(text))}</text>'
             )
             y += size // 3
     for _, height, page in pages:
         lines.append(page.replace("<svg ", f'<svg y="{y}" ', 1))
         y += height
-    title = _escaped(score.title or "Untitled")
+    title = escape(printable(score.title or "Untitled"))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{y}" viewBox="0 0 {width} {y}">\n'
         f"<title>{title}</title>\n" + "\n".join(lines) + "\n</svg>\n"
@@ -65,8 +66,3 @@ def _engrave(text: str) -> list[tuple[int, int, str]]:
         width, height = map(int, re.search(r'<svg width="(\d+)px" height="(\d+)px"', page).groups())
         pages.append((width, height, page))
     return pages
-
-
-def _escaped(text: str) -> str:
-    """Text for XML, which allows no control characters."""
-    return escape("".join(character if character.isprintable() else " " for character in text))
