@@ -5,7 +5,6 @@ Letters of shapes: B rows, T positions, V ids, E embedding width, H hidden width
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hoyomusic.errors import TrainingError, UsageError
+from hoyomusic.errors import TrainingError
+from hoyomusic.sizes import ModelConfig
 
 if TYPE_CHECKING:
     State = tuple[Tensor, Tensor]
@@ -28,44 +28,6 @@ FLAG_COLUMNS = 8
 # would let the last ten steps alone decide what the finished model normalises with.
 NORM_MOMENTUM = 0.02
 NORM_EPSILON = 1e-5
-
-
-@dataclass(frozen=True, slots=True)
-class ModelConfig:
-    """Sizes of a model; the bounds keep a hostile file from asking for all the memory.
-
-    `vocabulary`, `regions` and `clocks` count ids; `embedding` and `hidden` are widths; `dropout` is the
-    share of layer outputs, `weight_dropout` that of recurrent weights (DropConnect; Merity et al. 2018,
-    "Regularizing and Optimizing LSTM Language Models"), set to zero in a training step.
-
-    Raises UsageError for a value out of bounds.
-    """
-
-    vocabulary: int
-    regions: int = 8
-    clocks: int = 1
-    embedding: int = 256
-    hidden: int = 512
-    layers: int = 3
-    dropout: float = 0.3
-    weight_dropout: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name, largest in (
-            ("vocabulary", 100_000), ("regions", 1_000), ("clocks", 10_000),
-            ("embedding", 4096), ("hidden", 4096), ("layers", 16),
-        ):
-            value = getattr(self, name)
-            if type(value) is not int or not 1 <= value <= largest:
-                raise UsageError(f"{name} is {value!r}", remedy=f"give a whole number from 1 to {largest}")
-        for name in ("dropout", "weight_dropout"):
-            value = getattr(self, name)
-            if type(value) not in (int, float) or not 0 <= value < 1:
-                raise UsageError(f"{name} is {value!r}", remedy="give a share from 0 to less than 1")
-
-    def to_dict(self) -> dict[str, int | float]:
-        """The sizes as a plain dict, which ``ModelConfig(**sizes)`` reads back."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 class BatchNorm(nn.Module):
@@ -163,12 +125,12 @@ class HoyoMusicLSTM(nn.Module):
     @torch.no_grad()
     def _draw_weights(self, seed: int) -> None:
         """Normal embeddings, the rest uniform within 1/sqrt(H); forget gates start open (Jozefowicz et al. 2015)."""
-        if self.output_bias.is_meta:
-            return
         generator = torch.Generator().manual_seed(_hash(seed))
         bound = self.config.hidden**-0.5
-        for table in (self.embedding, self.region, self.clock):
-            table.normal_(generator=generator)
+        self.embedding.normal_(generator=generator)
+        # Region and clock begin as hints: rare places of the clock must not outshout the ids.
+        for table in (self.region, self.clock):
+            table.normal_(std=0.1, generator=generator)
         for layer in self.layers:
             for weight in (layer.weight_ih, layer.weight_hh, layer.bias):
                 weight.uniform_(-bound, bound, generator=generator)

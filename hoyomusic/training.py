@@ -54,6 +54,7 @@ class TrainingConfig:
     hidden: int = 512
     layers: int = 3
     dropout: float = 0.3
+    weight_dropout: float = 0.0
     device: str = "auto"
     fit: FitConfig = field(default_factory=FitConfig)
 
@@ -161,10 +162,11 @@ def train(
     dataset = _read(config, vocabulary, on_event, progress)
     if started is None:
         sizes = ModelConfig(
-            len(vocabulary), len(REGIONS), CLOCKS, config.embedding, config.hidden, config.layers, config.dropout
+            vocabulary=len(vocabulary), regions=len(REGIONS), clocks=CLOCKS, embedding=config.embedding,
+            hidden=config.hidden, layers=config.layers, dropout=config.dropout, weight_dropout=config.weight_dropout,
         )
     else:
-        sizes = replace(ModelConfig(**started.config), dropout=config.dropout)
+        sizes = replace(started.config, dropout=config.dropout, weight_dropout=config.weight_dropout)
     model = HoyoMusicLSTM(sizes, seed=config.fit.seed)
     if started is not None:
         model.load_state_dict(started.weights)
@@ -209,7 +211,7 @@ def resume(
             "the corpus is not the one this run began with",
             where=str(path), remedy="add --force to go on with the new one, or use hoyo train --from",
         )
-    model = HoyoMusicLSTM(ModelConfig(**checkpoint.config))
+    model = HoyoMusicLSTM(checkpoint.config)
     return _run(config, model, vocabulary, dataset, state, on_event, should_stop)
 
 
@@ -261,7 +263,7 @@ def _run(
         written = True
         save(
             Checkpoint(
-                config=model.config.to_dict(),
+                config=model.config,
                 vocab=vocabulary.to_dict(),
                 weights=current.result,
                 provenance={**provenance, "validation": _best_epoch(current)},

@@ -35,7 +35,7 @@ TICKS_PER_WHOLE = 6720
 LOWEST_STEP, HIGHEST_STEP = -14, 24
 ALTERATIONS = (-2, -1, 0, 1, 2)
 
-_PLAIN = [Fraction(1, 64) * 2**power for power in range(8)]
+_PLAIN = [Fraction(1, 64) * 2**power for power in range(9)]
 LENGTHS: tuple[Fraction, ...] = tuple(
     sorted(
         {
