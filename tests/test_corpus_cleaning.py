@@ -74,6 +74,12 @@ def test_what_music_keeps():
             make(FULL, replace(FULL, key=Key("C"), metre=Metre(4, 4)), replace(FULL, key=Key("C", 0, "none"))),
             make(FULL, FULL, FULL),
         ),
+        ("missing bar lines added", make(FULL, Bar(FULL.notes * 2), FULL), make(FULL, FULL, FULL, FULL)),
+        (
+            "stray bar lines removed",
+            make(FULL, Bar(FULL.notes[:1]), Bar(FULL.notes[1:]), FULL),
+            make(FULL, FULL, FULL),
+        ),
         ("key inferred", make(FULL, key=Key("C", 0, "none")), make(FULL)),
         ("metre inferred", make(FULL, FULL, FULL, metre=None), make(FULL, FULL, FULL)),
     ],
@@ -90,10 +96,11 @@ def test_a_change_back_is_no_idle_change():
 def test_treatments():
     """The Essen files lack modes and bar lines; what has neither is left alone unless the source is known to."""
     eflat = Pitch("E", -1, 4)
-    written = make(FULL, Bar((note(C), note(eflat), note(G), note(eflat)) * 2))
+    minim = Note((eflat,), Fraction(1, 2))
+    written = make(FULL, Bar((note(C), note(eflat), note(G), minim, note(G), note(eflat), note(C))))
     assert clean(written) == (written, [])
     tune, changes = clean(written, Treatment(rebars=True, infers_mode=True))
-    assert changes == ["mode inferred", "bar lines added"]
+    assert changes == ["mode inferred", "bars drawn by arithmetic"]
     assert tune.key == Key("C", 0, "minor")
     assert len(tune.bars) == 3
     free = make(FULL, FULL, metre=None)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hoyomusic.corpus.rebarring import cut, infer_metre, rebar
+from hoyomusic.corpus.rebarring import add_missing_lines, cut, infer_metre, rebar, remove_stray_lines
 from hoyomusic.tune import Bar, Key, Metre, Note, Pitch, Tune
 
 A = Pitch("A", 0, 4)
@@ -111,3 +111,49 @@ def test_any_choice_of_bar_lines_on_the_grid_gives_the_full_grid(eighths, upbeat
 )
 def test_a_metre_is_inferred_from_equal_bars(bars, metre):
     assert infer_metre(make(None, *bars)) == metre
+
+
+def test_a_bar_of_several_metres_is_cut_and_its_signs_stay_at_its_edges():
+    whole = Bar((note(2), note(2), note(4), note(4)), opens=True, closes=2, part="A")
+    tune = add_missing_lines(Tune(Key("C"), Metre(2, 4), (whole,)))
+    assert tune.bars == (
+        Bar((note(2), note(2)), opens=True, part="A"),
+        Bar((note(4),)),
+        Bar((note(4),), closes=2),
+    )
+
+
+@pytest.mark.parametrize("bars", [[[3, 3, 2]], [[4], [2, 4]], [[4], [2], [4]]])
+def test_other_bars_are_not_cut(bars):
+    """No note begins in the middle; no whole number of bars."""
+    tune = make(Metre(2, 4), *bars)
+    assert add_missing_lines(tune) is tune
+
+
+def test_a_new_metre_is_heeded():
+    bars = (Bar((note(8),)), Bar((note(4), note(4)), metre=Metre(4, 4)))
+    tune = Tune(Key("C"), Metre(4, 4), bars)
+    assert add_missing_lines(tune) is tune
+    tune = Tune(Key("C"), Metre(4, 4), (bars[0], Bar((note(4), note(4)), metre=Metre(2, 4))))
+    assert add_missing_lines(tune).bars[1:] == (Bar((note(4),), metre=Metre(2, 4)), Bar((note(4),)))
+
+
+@pytest.mark.parametrize(
+    ("written", "made"),
+    [
+        ([[4], [1], [3], [4]], [[4], [1, 3], [4]]),
+        ([[1], [3], [4], [4]], [[1], [3], [4], [4]]),  # an upbeat stays one, and so does a last bar
+        ([[4], [4], [3], [1]], [[4], [4], [3], [1]]),
+        ([[4], [2], [2], [2], [2], [4]], [[4], [2, 2], [2, 2], [4]]),
+        ([[4], [2], [1], [4]], [[4], [2], [1], [4]]),
+    ],
+)
+def test_two_halves_of_a_bar_are_joined_inside_a_section(written, made):
+    assert lengths(remove_stray_lines(make(Metre(2, 4), *written))) == made
+
+
+def test_halves_at_a_sections_edge_stay():
+    for signs in ({"double": True}, {"closes": 2}):
+        bars = (Bar((note(4),)), Bar((note(3),), **signs), Bar((note(1),)), Bar((note(4),)))
+        tune = Tune(Key("C"), Metre(2, 4), bars)
+        assert remove_stray_lines(tune) is tune

@@ -44,7 +44,7 @@ tunes = st.builds(
 def test_read_inverts_record(written):
     writer = TuneWriter()
     records = json.loads(json.dumps([writer.record(tune) for tune in written]))
-    read = read_tunes(json.loads(json.dumps(writer.notes)), records)
+    read = read_tunes(*json.loads(json.dumps([writer.notes, writer.bars])), records)
     assert read == written
     assert [tune.header for tune in read] == [tune.header for tune in written]
     assert [hash(tune) for tune in read] == [hash(tune) for tune in written]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -13,6 +14,11 @@ from hoyomusic.errors import AbcError
 from hoyomusic.tune import Tune
 
 EXACT_DUPLICATE = "exact duplicate"
+
+# What the ABC reader refuses and cleaning refuses too is one reason.
+_PLAIN_REASONS = {"the tune has no notes": NO_NOTES, "the tune has no K: field": NO_KEY}
+
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|[0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +107,14 @@ def mark_duplicates(candidates: Iterable[Candidate]) -> list[Candidate]:
 
 
 def name_abc_error(error: AbcError) -> str:
-    """The reason under which tunes with this error are counted: its message without place or figures."""
-    return f"ABC: {error.message}"
+    """The reason under which tunes with this error are counted: its message without what it quotes.
+
+    >>> name_abc_error(AbcError("key 'Bn' has no known mode", line=7))
+    'ABC: key ... has no known mode'
+    """
+    if error.message in _PLAIN_REASONS:
+        return _PLAIN_REASONS[error.message]
+    return f"ABC: {_QUOTED.sub('...', error.message)}"
 
 
 def candidates_to_json(candidates: Iterable[Candidate]) -> dict[str, Any]:
@@ -121,12 +133,13 @@ def candidates_to_json(candidates: Iterable[Candidate]) -> dict[str, Any]:
         ]
         for candidate in candidates
     ]
-    return {"notes": writer.notes, "rows": rows}
+    return {"notes": writer.notes, "bars": writer.bars, "rows": rows}
 
 
 def candidates_from_json(value: dict[str, Any]) -> list[Candidate]:
     """The candidates that `candidates_to_json` wrote."""
-    tunes = iter(read_tunes(value["notes"], (row[2] for row in value["rows"] if row[2] is not None)))
+    records = (row[2] for row in value["rows"] if row[2] is not None)
+    tunes = iter(read_tunes(value["notes"], value["bars"], records))
     return [
         Candidate(place, region, None if record is None else next(tunes), reason, signature, metred, tuple(changes), digest)
         for place, region, record, reason, signature, metred, changes, digest in value["rows"]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from hoyomusic.corpus.modes import with_inferred_key, with_inferred_mode
-from hoyomusic.corpus.rebarring import infer_metre, rebar
+from hoyomusic.corpus.rebarring import add_missing_lines, infer_metre, rebar, remove_stray_lines
 from hoyomusic.tune import Bar, Fault, Note, Pitch, Tune
 
 # Shorter tunes hold no phrase; longer ones are parts of larger works (the longest shipped tune has 715 notes).
@@ -45,7 +45,8 @@ def clean(tune: Tune, treatment: Treatment = Treatment()) -> tuple[Tune, list[st
     Chords, ties, repeats, endings and changes of metre or key stay. Grace notes, chord symbols, the
     play order of parts and their labels (a double bar stays in their place), accidentals that a key
     adds to its signature (pitches are absolute), ties into nothing and changes that change nothing go.
-    A missing key or metre is inferred where the notes or the bars allow it.
+    A missing key or metre is inferred where the notes or the bars allow it. Where a bar holds exactly
+    two, or two hold exactly one, the bar line is put right.
     """
     changes: list[str] = []
 
@@ -68,7 +69,9 @@ def clean(tune: Tune, treatment: Treatment = Treatment()) -> tuple[Tune, list[st
     if treatment.infers_metre and tune.metre is None and tune.bars and not any(bar.metre for bar in tune.bars):
         change("metre inferred", replace(tune, metre=infer_metre(tune)))
     if treatment.rebars:
-        change("bar lines added", rebar(tune))
+        change("bars drawn by arithmetic", rebar(tune))
+    change("missing bar lines added", add_missing_lines(tune))
+    change("stray bar lines removed", remove_stray_lines(tune))
     return tune, changes
 
 

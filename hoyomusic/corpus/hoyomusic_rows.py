@@ -16,10 +16,10 @@ from importlib import util
 from pathlib import Path
 from typing import Any
 
-from hoyomusic import abc
+from hoyomusic.abc import parse_each
 from hoyomusic.corpus.cache import digest
 from hoyomusic.corpus.candidates import Reading, name_abc_error
-from hoyomusic.corpus.cleaning import NO_KEY, NO_NOTES
+from hoyomusic.corpus.cleaning import NO_KEY
 from hoyomusic.corpus.files import MEGABYTE, FoundFile, digest_files, find_files, open_file, read_file
 from hoyomusic.corpus.registry import data_folder
 from hoyomusic.errors import AbcError, CorpusError, MissingPartError, UsageError
@@ -49,7 +49,6 @@ UNKNOWN_LABEL = "label is no nation"
 _KEY_FIELD = re.compile(r"^\s*K:", re.MULTILINE)
 _METRE_FIELD = re.compile(r"(?:^|\[)\s*M:([^\]\n%]*)", re.MULTILINE)
 _METRE_VALUE = re.compile(r"none|C\|?|\(?[1-9]\d*(?:\+[1-9]\d*)*\)?/[1-9]\d*", re.IGNORECASE)
-_REFERENCE_FIELD = re.compile(r"^\s*X:", re.MULTILINE)
 
 
 def find_hoyomusic(path: Path | None) -> Path:
@@ -127,11 +126,8 @@ def read_row(row: Any, place: str) -> Reading:
         return refuse(NO_KEY)
     if any(value.strip() and not _METRE_VALUE.fullmatch(value.strip()) for value in _METRE_FIELD.findall(text)):
         return refuse(BAD_METRE)
-    try:
-        tunes = abc.parse(text if _REFERENCE_FIELD.search(text) else f"X:1\n{text}")
-    except AbcError as error:
-        return refuse(name_abc_error(error))
-    return Reading(place, region, tunes[0]) if tunes else refuse(NO_NOTES)
+    tune = next(parse_each(text))
+    return refuse(name_abc_error(tune)) if isinstance(tune, AbcError) else Reading(place, region, tune)
 
 
 def read_label(label: Any) -> str | None:

@@ -1,4 +1,4 @@
-"""Bars by arithmetic, for sources that leave out bar lines where a line of text ends.
+"""Bars by arithmetic: bar lines that a source left out, and the metre where it says none.
 
 The Essen collection writes a phrase on a line, and no bar line where the phrase ends with its bar. The
 metre and the first written bar line tell where all the others belong; accidentals were resolved by the
@@ -47,6 +47,44 @@ def cut(notes: Iterable[Note], first: Fraction, length: Fraction) -> list[list[N
         bars[-1].append(note)
         room -= note.length
     return bars
+
+
+def add_missing_lines(tune: Tune) -> Tune:
+    """The tune with each bar of exactly two or more metres cut, where notes begin at all its new bar lines."""
+    bars: list[Bar] = []
+    for bar, metre in zip(tune.bars, tune.metres(), strict=True):
+        bars += [bar] if metre is None else _cut_double(bar, metre.length)
+    return tune if len(bars) == len(tune.bars) else replace(tune, bars=tuple(bars))
+
+
+def _cut_double(bar: Bar, length: Fraction) -> list[Bar]:
+    whole = bar.length
+    if whole <= length or whole % length:
+        return [bar]
+    groups = cut(bar.notes, length, length)
+    if sum(map(len, groups)) != len(bar.notes):
+        return [bar]
+    first = replace(bar, notes=tuple(groups[0]), closes=0, double=False)
+    inner = [Bar(tuple(group)) for group in groups[1:-1]]
+    return [first, *inner, Bar(tuple(groups[-1]), closes=bar.closes, double=bar.double)]
+
+
+def remove_stray_lines(tune: Tune) -> Tune:
+    """The tune with each two bars joined that are too short for where they stand but make one bar together."""
+    starts, ends = tune.section_edges()
+    metres = tune.metres()
+    bars: list[Bar] = []
+    joined = False
+    for index, bar in enumerate(tune.bars):
+        metre, plain = metres[index], bar == Bar(bar.notes, closes=bar.closes, double=bar.double)
+        inside = 0 < index and plain and not (starts[index] or ends[index] or starts[index - 1] or ends[index - 1])
+        if inside and not joined and metre is not None and tune.bars[index - 1].length + bar.length == metre.length:
+            bars[-1] = replace(bars[-1], notes=bars[-1].notes + bar.notes)
+            joined = True
+        else:
+            bars.append(bar)
+            joined = False
+    return tune if len(bars) == len(tune.bars) else replace(tune, bars=tuple(bars))
 
 
 # How a bar of one length is most often written; 3/4 and 6/8 share one and are told apart by their notes.

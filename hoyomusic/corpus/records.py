@@ -1,7 +1,7 @@
 """Tunes as plain JSON values and back, without loss and quickly: how the corpus is kept on disk.
 
-Few distinct notes make up many tunes, so that notes are listed once and bars hold their numbers. That
-makes the file small, and reading it back mostly a matter of looking up notes that exist already.
+Few distinct notes make up many bars, and many bars return, so that notes and bars are listed once and
+tunes hold the numbers of their bars. That makes the file small and reading it back mostly a look-up.
 """
 
 from __future__ import annotations
@@ -20,19 +20,28 @@ _PLAIN_HEADER = Header()
 
 
 class TuneWriter:
-    """Turns tunes into records; `notes` is the list that `read_tunes` needs beside the records."""
+    """Turns tunes into records; `notes` and `bars` are the lists that `read_tunes` needs beside the records."""
 
     def __init__(self) -> None:
         self.notes: list[list[Any]] = []
-        self._numbers: dict[Note, int] = {}
+        self.bars: list[list[int] | dict[str, Any]] = []
+        self._note_numbers: dict[Note, int] = {}
+        self._bar_numbers: dict[Bar, int] = {}
 
     def record(self, tune: Tune) -> list[Any]:
         """One tune as JSON values: key, metre, bars, parts, header."""
-        bars = [self._bar(bar) for bar in tune.bars]
+        bars = [self._number_bar(bar) for bar in tune.bars]
         return [_key_record(tune.key), _metre_record(tune.metre), bars, list(tune.parts), _header_record(tune.header)]
 
+    def _number_bar(self, bar: Bar) -> int:
+        number = self._bar_numbers.get(bar)
+        if number is None:
+            number = self._bar_numbers[bar] = len(self.bars)
+            self.bars.append(self._bar(bar))
+        return number
+
     def _bar(self, bar: Bar) -> list[int] | dict[str, Any]:
-        notes = [self._number(note) for note in bar.notes]
+        notes = [self._number_note(note) for note in bar.notes]
         signs = {
             field.name: getattr(bar, field.name)
             for field in fields(Bar)
@@ -46,10 +55,10 @@ class TuneWriter:
             signs["key"] = _key_record(bar.key)
         return {"notes": notes, **signs}
 
-    def _number(self, note: Note) -> int:
-        number = self._numbers.get(note)
+    def _number_note(self, note: Note) -> int:
+        number = self._note_numbers.get(note)
         if number is None:
-            number = self._numbers[note] = len(self.notes)
+            number = self._note_numbers[note] = len(self.notes)
             pitches = [[list(pitch) for pitch in group] for group in (note.pitches, note.ties, note.graces)]
             self.notes.append([*pitches, *note.length.as_integer_ratio(), note.symbol])
         return number
@@ -59,19 +68,20 @@ def digest_music(tune: Tune) -> str:
     """SHA-256 in hex of a tune's music: equal for equal tunes, whatever their headers say."""
     writer = TuneWriter()
     music = writer.record(tune)[:4]
-    return hashlib.sha256(json.dumps([music, writer.notes]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([music, writer.bars, writer.notes]).encode()).hexdigest()
 
 
-def read_tunes(notes: Sequence[Sequence[Any]], records: Iterable[Sequence[Any]]) -> list[Tune]:
-    """The tunes of `records`, which one `TuneWriter` made, with its `notes`."""
-    table = [_read_note(row) for row in notes]
-    return [_read_tune(record, table) for record in records]
+def read_tunes(notes: Sequence[Any], bars: Sequence[Any], records: Iterable[Sequence[Any]]) -> list[Tune]:
+    """The tunes of `records`, which one `TuneWriter` made, with its `notes` and `bars`."""
+    note_table = [_read_note(row) for row in notes]
+    bar_table = [_read_bar(bar, note_table) for bar in bars]
+    return [_read_tune(record, bar_table) for record in records]
 
 
-def _read_tune(record: Sequence[Any], table: list[Note]) -> Tune:
+def _read_tune(record: Sequence[Any], table: list[Bar]) -> Tune:
     key, metre, bars, parts, header = record
     return Tune(
-        _read_key(key), _read_metre(metre), tuple([_read_bar(bar, table) for bar in bars]), tuple(parts), _read_header(header)
+        _read_key(key), _read_metre(metre), tuple([table[number] for number in bars]), tuple(parts), _read_header(header)
     )
 
 
