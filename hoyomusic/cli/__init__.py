@@ -95,14 +95,15 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> None:
     """The console script `hoyo`."""
-    for stream in (sys.stdout, sys.stderr):
+    output = sys.stdout
+    for stream in (output, sys.stderr):
         # A terminal that lacks Chinese signs gets question marks, not an error.
         stream.reconfigure(errors="replace")
+    code = run(sys.argv[1:])
     try:
-        code = run(sys.argv[1:])
-        sys.stdout.flush()
+        output.flush()
     except BrokenPipeError:
         # The interpreter flushes once more when it ends: let that go nowhere, in silence.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())
         code = BROKEN_PIPE_EXIT_CODE
     sys.exit(code)

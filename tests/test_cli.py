@@ -1,0 +1,223 @@
+"""The command line as a whole: help, usage errors, errors in one line, interrupts and pipes that close."""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import typer
+
+from hoyomusic import __version__
+from hoyomusic.cli import app, run
+from hoyomusic.cli import console as speaking
+from tests.conftest import BOOK, ROOT, Said
+
+Hoyo = Callable[..., Said]
+
+
+def find_commands() -> list[tuple[str, ...]]:
+    """Every command's words, groups walked through."""
+    commands = typer.main.get_command(app).commands
+    found = []
+    for name, command in commands.items():
+        found += [(name, inner) for inner in command.commands] if hasattr(command, "commands") else [(name,)]
+    return found
+
+
+def test_the_commands_are_these() -> None:
+    assert sorted(" ".join(words) for words in find_commands()) == [
+        "corpus add", "corpus build", "corpus stats", "doctor", "generate", "regions", "render", "resume", "train",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", find_commands(), ids=" ".join)
+def test_every_help_has_an_example_of_its_own_command(hoyo: Hoyo, words: tuple[str, ...]) -> None:
+    said = hoyo(*words, "--help")
+    assert (said.code, said.err) == (0, "")
+    assert f"\n    hoyo {' '.join(words)}" in said.out.partition("Examples:")[2]
+
+
+def test_no_line_of_help_is_cut_by_a_narrow_terminal(hoyo: Hoyo) -> None:
+    for words in ([], *find_commands()):
+        usage = hoyo(*words, "--help").out.partition("Examples:")[0]
+        assert max(map(len, usage.splitlines())) <= 80
+
+
+def test_version(hoyo: Hoyo) -> None:
+    assert hoyo("--version") == (0, f"hoyomusic {__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["rander"], "Error: No such command 'rander'. Did you mean 'render'?"),
+        (["render"], "Error: Missing argument 'TUNE.abc...'."),
+        (["render", "a.abc"], "Error: Missing option '-o' / '--out'."),
+        (["generate", "--lenght", "3"], "Error: No such option: --lenght (Possible options: --length)"),
+        (["generate", "--length", "many"], "Error: Invalid value for '--length': Input should be a valid integer"),
+    ],
+)
+def test_usage_errors_cost_three_lines(hoyo: Hoyo, arguments: list[str], message: str) -> None:
+    said = hoyo(*arguments)
+    assert (said.code, said.out) == (2, "")
+    lines = [line for line in said.err.splitlines() if line]
+    assert len(lines) == 3
+    assert lines[0].startswith("Usage: hoyo ")
+    assert lines[2].startswith(message)
+
+
+def test_our_errors_cost_one_line(hoyo: Hoyo) -> None:
+    said = hoyo("render", "nothing.abc", "-o", "x.mid")
+    assert said == (1, "", "hoyo: nothing.abc: cannot be read (No such file or directory)\n")
+
+
+def test_debug_shows_where_an_error_arose(hoyo: Hoyo) -> None:
+    said = hoyo("--debug", "render", "nothing.abc", "-o", "x.mid")
+    assert said.code == 1
+    assert said.err.startswith("Traceback (most recent call last):\n")
+    assert said.err.endswith("\nhoyo: nothing.abc: cannot be read (No such file or directory)\n")
+
+
+def test_an_interrupt_ends_with_130_and_no_word(hoyo: Hoyo, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(value: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hoyomusic.cli.regions.write_json", interrupt)
+    said = hoyo("regions", "--json")
+    assert (said.code, said.out.strip(), said.err.strip()) == (130, "", "")
+
+
+def test_a_fault_of_ours_is_not_hidden(hoyo: Hoyo, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(value: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("hoyomusic.cli.regions.write_json", fail)
+    with pytest.raises(ZeroDivisionError):
+        run(["regions", "--json"])
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    """Without care the interpreter says ``Exception ignored ... BrokenPipeError`` when it ends."""
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "hoyomusic", "regions", "--json"]
+    done = subprocess.run(command, cwd=ROOT, stdout=write, stderr=subprocess.PIPE, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize("start", [ROOT / "cli.py", "hoyomusic"], ids=["cli.py", "python -m hoyomusic"])
+def test_all_ways_to_start_it_are_one(
+    start: Path | str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["hoyo", "--version"])
+    with pytest.raises(SystemExit) as ending:
+        runpy.run_path(str(start), run_name="__main__") if isinstance(start, Path) else runpy.run_module(start, run_name="__main__")
+    assert ending.value.code == 0
+    assert capfd.readouterr().out == f"hoyomusic {__version__}\n"
+
+
+def test_a_terminal_without_chinese_gets_question_marks() -> None:
+    command = [sys.executable, "-m", "hoyomusic", "regions", "--json"]
+    environment = {"PYTHONIOENCODING": "ascii", "PATH": ""}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, env=environment, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert json.loads(done.stdout.splitlines()[1])["chinese"] == "??"
+
+
+class TestConsole:
+    def test_warnings_are_one_line_without_control_codes(self, capfd: pytest.CaptureFixture[str]) -> None:
+        speaking.warn("bar 3\x1b[2J\nof 4")
+        assert capfd.readouterr().err == "hoyo: bar 3\ufffd[2J\ufffdof 4\n"
+
+    def test_tables_take_data_as_it_is(self, capfd: pytest.CaptureFixture[str]) -> None:
+        table = speaking.new_table("title", "bars", numbers=("bars",))
+        table.add_row("Jig [/b] in [red] :smile:", "8")
+        table.add_row("蒙德", "16")
+        speaking.output().print(table)
+        assert [line.rstrip() for line in capfd.readouterr().out.splitlines()] == [
+            "title                      bars",
+            "Jig [/b] in [red] :smile:     8",
+            "蒙德                         16",
+        ]
+
+
+def test_regions_table(hoyo: Hoyo) -> None:
+    said = hoyo("regions")
+    assert (said.code, said.err) == (0, "")
+    rows = {line.split()[0]: line for line in said.lines[1:9]}
+    assert rows.keys() == {"Teyvat", "Mondstadt", "Liyue", "Inazuma", "Sumeru", "Fontaine", "Natlan", "Snezhnaya"}
+    assert "蒙德" in rows["Mondstadt"]
+    assert "learned" in rows["Mondstadt"]
+    assert "6/8 31 %" in rows["Mondstadt"]
+    assert "styled" in rows["Inazuma"]
+    assert "Shakuhachi" in rows["Inazuma"]
+    assert "Inazuma: styled by rule: Japanese five-note scales built of tetrachords, calm duple metre." in said.out
+
+
+def test_regions_json(hoyo: Hoyo) -> None:
+    regions = [json.loads(line) for line in hoyo("regions", "--json").lines]
+    assert [region["label"] for region in regions] == list(range(8))
+    natlan = regions[6]
+    assert (natlan["name"], natlan["chinese"], natlan["tempo"]) == ("Natlan", "纳塔", [100, 138])
+    assert natlan["scales"]["minor pentatonic"] == [0, 3, 5, 7, 10]
+
+
+def test_doctor_says_what_there_is(hoyo: Hoyo) -> None:
+    said = hoyo("doctor", "--json")
+    found = json.loads(said.out)
+    parts = {part["name"]: part for part in found["parts"]}
+    assert parts["torch"]["found"]
+    assert parts["torch"]["fits"]
+    assert parts["pytest"]["extra"] == "test"
+    assert found["machine"]["python"] == sys.version.split()[0]
+    assert found["machine"]["cores"] >= 1
+    assert "process" in found["machine"]["memory"]
+    assert (said.code == 0) == ("error" not in found["model"])
+
+
+def test_doctor_names_the_command_that_mends(hoyo: Hoyo, monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib import metadata
+
+    installed = metadata.version
+
+    def version(name: str) -> str:
+        if name == "verovio":
+            raise metadata.PackageNotFoundError(name)
+        return "0.1" if name == "typer" else installed(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    said = hoyo("doctor")
+    assert said.code == 1
+    typer_version = next(line for line in (ROOT / "requirements.txt").read_text().splitlines() if line.startswith("typer=="))
+    verovio_version = next(line for line in (ROOT / "requirements.txt").read_text().splitlines() if line.startswith("verovio=="))
+    mend = said.lines[-1]
+    assert mend.startswith("to mend: ")
+    assert set(mend.split("install ")[1].split()) == {typer_version, verovio_version}
+
+
+def test_the_book_is_sound_and_fits_its_nations() -> None:
+    from hoyomusic import abc
+    from hoyomusic.regions import REGIONS, find_region
+
+    readings = abc.read(BOOK.read_text(encoding="utf-8"))
+    assert [reading.tune.header.region for reading in readings] == [region.name for region in REGIONS]
+    for reading in readings:
+        tune, region = reading.tune, find_region(reading.tune.header.region)
+        assert tune.faults() == []
+        assert reading.notices == ()
+        assert tune.header.composer == "HoyoMusic"
+        assert 8 <= len(tune.bars) <= 20
+        assert str(tune.metre) in dict(region.metres)
+        slow, fast = region.tempo
+        assert slow <= tune.header.tempo.quarters_per_minute <= fast
+        assert abc.parse(abc.write(tune)) == [tune]
+        if region.scales:
+            used = {(pitch.midi - tune.key.tonic_pitch.midi) % 12 for note in tune.notes() for pitch in note.pitches}
+            assert any(used <= set(scale.semitones) for scale in region.scales)
