@@ -25,21 +25,25 @@ class Tuplet(NamedTuple):
     q: int
 
 
-def group_tuplets(lengths: Sequence[Fraction]) -> list[Tuplet]:
+def group_tuplets(lengths: Sequence[Fraction], *, closed: bool = True) -> list[Tuplet]:
     """The brackets over the notes of one bar, given their sounding lengths as fractions of a whole note.
 
     A bracket opens at a length that no binary note value has (its denominator has an odd factor) and closes
-    where the time under it is binary again. Under it all written lengths are binary. Notes for which no
-    bracket can be closed within the bar (a triplet that crosses the bar line) stay outside any bracket.
+    where the time under it is binary again. Under it all written lengths are binary. Where that does not
+    happen within the bar (a triplet that crosses the bar line), the notes stay outside any bracket, or with
+    `closed` false get one that says how they sound without filling a beat, as ABC allows.
 
     >>> group_tuplets([Fraction(1, 4)] + [Fraction(1, 12)] * 3)
     [Tuplet(start=1, stop=4, p=3, q=2)]
-    >>> group_tuplets([Fraction(1, 12), Fraction(1, 4)])
-    []
+    >>> group_tuplets([Fraction(1, 12), Fraction(1, 4)]), group_tuplets([Fraction(1, 12), Fraction(1, 4)], closed=False)
+    ([], [Tuplet(start=0, stop=1, p=3, q=2)])
     """
     found, start = [], 0
     while start < len(lengths):
-        tuplet = _open(lengths, start) if _odd(lengths[start].denominator) > 1 else None
+        p = _odd(lengths[start].denominator)
+        tuplet = _open(lengths, start) if p > 1 else None
+        if tuplet is None and not closed and 1 < p <= MAXIMUM_TUPLET:
+            tuplet = Tuplet(start, start + 1, p, _time_of(p, _odd(lengths[start].numerator)))
         if tuplet is None:
             start += 1
         else:

@@ -93,7 +93,7 @@ def heard_by_abc2midi(text: str, folder: Path, monkeypatch) -> list[tuple[Fracti
 CANONICAL = {
     "implied starts": "M:4/4\nL:1/4\nK:D\nABcd:|efga:|bagf||edcB:|",
     "endings": "M:2/4\nL:1/8\nK:G\nGABc|1d2d2:|2e2e2||fgab|1c4:|2B4|]",
-    "three plays": "M:2/4\nL:1/8\nK:G\n|:GABc|[1,3 d4:|[2 e4:|g4|]",
+    "three plays": "M:2/4\nL:1/8\nK:G\n|:GABc|[1,2 d4:|[3 e4||g4|]",
     "tuplets": "M:6/8\nL:1/8\nK:Ador\n(2ABc3|(4ABcd c3|(3ABc (3:2:2A2BA|",
     "broken rhythm": "M:4/4\nL:1/8\nK:Bb\nA>Bc<d e>>fg2|A<(3Bcd z>e f2 g|",
     "accidentals": "M:4/4\nL:1/8\nK:E\n^ddD=D d'c_bB|_c^^c__B=d cBcd|",

@@ -112,7 +112,7 @@ class _Writer:
             words.append(f"[K:{write_key(bar.key)}]")
         tuplets = {
             tuplet.start: tuplet
-            for tuplet in group_tuplets([note.length for note in bar.notes])
+            for tuplet in group_tuplets([note.length for note in bar.notes], closed=False)
             if all(_writable(note.length, tuplet) for note in bar.notes[tuplet.start : tuplet.stop])
         }
         onset = max(metre.length - bar.length, Fraction(0)) if upbeat and metre is not None else Fraction(0)
