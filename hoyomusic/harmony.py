@@ -266,7 +266,11 @@ def rule_table(rules: Sequence[Rule], change: float = -0.4) -> ChordTable:
         home,
         {"bar1a": home / 2, "other": np.zeros(count)},
         transition,
-        {"bar": change / 2, "3/4 inner": 0.0, **dict.fromkeys(("4/4 half", "2/4 half", "6/8 half", "9/8 inner"), change)},
+        {
+            "bar": change / 2,
+            "3/4 inner": 0.0,
+            **dict.fromkeys(("4/4 half", "2/4 half", "6/8 half", "9/8 inner"), change),
+        },
     )
 
 

@@ -353,7 +353,7 @@ def metre_changes(grid: Sequence[GridBar]) -> tuple[MetreChange, ...]:
     for position, bar in enumerate(grid):
         unit = 4 if bar.metre is None else bar.metre.unit
         wanted = bar.metre
-        if bar.metre is None or not bar.whole and position + 1 < len(grid):
+        if bar.metre is None or (not bar.whole and position + 1 < len(grid)):
             wanted = _metre_of(bar.length, unit)
         if wanted is None or not _is_printable(wanted):
             wanted = None if changes else Metre(4, 4)

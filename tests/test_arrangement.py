@@ -101,7 +101,12 @@ def check(tune: Tune, region, score) -> None:
             if part.name in ("chords", "bass", "drone"):
                 # Humanising moves an onset by some ticks at most, perhaps to just before its chord.
                 nearby = {bisect_right(changes, timed.onset_ticks + shift) - 1 for shift in (-20, 0, 20)}
-                tones = {tone for index in nearby if index >= 0 for tone in (*spans[index].chord.tones, spans[index].chord.bass)}
+                tones = {
+                    tone
+                    for index in nearby
+                    if index >= 0
+                    for tone in (*spans[index].chord.tones, spans[index].chord.bass)
+                }
                 assert timed.pitch % 12 in tones
             if part.name != "drums":
                 assert all(
@@ -175,7 +180,9 @@ def test_one_changed_note_moves_no_other():
 
 # 8 % where semitones belong to the scale, 1 % in a scale without any: the share of accompaniment
 # onsets on a beat that stand a semitone or a major seventh from the melody.
-@pytest.mark.parametrize(("tune", "nation", "bound"), [(REEL, "Mondstadt", 0.08), (JIG, "Mondstadt", 0.08), (HAN, "Liyue", 0.01)])
+@pytest.mark.parametrize(
+    ("tune", "nation", "bound"), [(REEL, "Mondstadt", 0.08), (JIG, "Mondstadt", 0.08), (HAN, "Liyue", 0.01)]
+)
 def test_clashes_on_beats_are_rare(tune, nation, bound):
     score = arrange(tune, find_region(nation))
     beats = {to_ticks(sung.onset): sung.pitch for sung in sounding_notes(tune, played_bars(tune)) if sung.on_beat}
@@ -183,7 +190,9 @@ def test_clashes_on_beats_are_rare(tune, nation, bound):
     for part in score.tracks[1:]:
         if part.name in ("chords", "bass", "drone"):
             for timed in part.notes:
-                beat = next((beat for beat in range(timed.onset_ticks - 20, timed.onset_ticks + 21) if beat in beats), None)
+                beat = next(
+                    (beat for beat in range(timed.onset_ticks - 20, timed.onset_ticks + 21) if beat in beats), None
+                )
                 if beat is not None:
                     found.append((beats[beat] - timed.pitch) % 12 in (1, 11))
     assert len(found) > 30
@@ -231,7 +240,13 @@ def test_the_band_enters_on_the_first_whole_bar_and_holds_the_last():
 
 def test_the_end_slows_down_in_the_tempo_map_alone():
     score = arrange(JIG, find_region("Mondstadt"), tempo=120)
-    assert [round(60_000_000 / change.microseconds_per_quarter / 120, 2) for change in score.tempi] == [1, 0.97, 0.92, 0.86, 0.8]
+    assert [round(60_000_000 / change.microseconds_per_quarter / 120, 2) for change in score.tempi] == [
+        1,
+        0.97,
+        0.92,
+        0.86,
+        0.8,
+    ]
     assert score.tempi[1].tick == score.end_tick - 2160
     assert arrange(replace(JIG, bars=JIG.bars[1:3]), find_region("Mondstadt")).tempi[1:] == ()
 
@@ -252,9 +267,7 @@ def test_free_metre_has_a_drone_and_no_drums():
 
 
 def test_written_symbols_rule_the_band():
-    bars = tuple(
-        Bar((Note((Pitch("C", 0, 5),), Fraction(1), symbol=symbol),)) for symbol in ("C", "F/A", "Cm7", "C")
-    )
+    bars = tuple(Bar((Note((Pitch("C", 0, 5),), Fraction(1), symbol=symbol),)) for symbol in ("C", "F/A", "Cm7", "C"))
     score = arrange(Tune(Key("C"), Metre(4, 4), bars), find_region("Teyvat"))
     bass = {timed.onset_ticks // 1920: timed.pitch % 12 for timed in reversed(track(score, "bass").notes)}
     assert bass == {0: 0, 1: 9, 2: 0, 3: 0}
@@ -289,7 +302,9 @@ def test_metres_of_one_length_share_their_figures():
     region = find_region("Teyvat")
     assert metre_name(Metre(4, 8), region) == "2/4"
     assert metre_name(Metre(2, 2), region) == "2/2"
-    assert texture_for(region, Metre(2, 2), Fraction(1), full=False) == texture_for(region, Metre(4, 4), Fraction(1), full=False)
+    assert texture_for(region, Metre(2, 2), Fraction(1), full=False) == texture_for(
+        region, Metre(4, 4), Fraction(1), full=False
+    )
     assert metre_name(Metre(9, 8), find_region("Sumeru")) == "9/8 (2+2+2+3)"
 
 
@@ -304,7 +319,9 @@ def test_every_figure_and_drum_that_a_nation_names_exists():
         assert any(program != style.chord for program in region.programs)
 
 
-@given(st.integers(0, 11), st.sampled_from((MAJOR, FIFTH, (0,), (0, 5), (0, 4, 7, 10), (0, 3, 6))), st.integers(-1, 127))
+@given(
+    st.integers(0, 11), st.sampled_from((MAJOR, FIFTH, (0,), (0, 5), (0, 4, 7, 10), (0, 3, 6))), st.integers(-1, 127)
+)
 @settings(deadline=None, max_examples=200)
 def test_voices_stay_below_the_ceiling(root, intervals, ceiling):
     chord = Chord(root, intervals, root)

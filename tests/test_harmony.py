@@ -57,13 +57,20 @@ tunes = st.builds(
         Key("C", 0, mode),
         metre,
         tuple(
-            Bar(tuple(Note((Pitch.from_midi(60 + degree),), Fraction(1, metre.unit)) for degree in degrees[start : start + metre.beats]))
+            Bar(
+                tuple(
+                    Note((Pitch.from_midi(60 + degree),), Fraction(1, metre.unit))
+                    for degree in degrees[start : start + metre.beats]
+                )
+            )
             for start in range(0, len(degrees) - metre.beats + 1, metre.beats)
         ),
     ),
     st.lists(st.sampled_from((0, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12)), min_size=14, max_size=60),
     st.sampled_from(("major", "minor", "dorian", "mixolydian", "phrygian", "lydian", "locrian")),
-    st.sampled_from((Metre(4, 4), Metre(2, 4), Metre(3, 4), Metre(6, 8), Metre(9, 8), Metre(5, 8), Metre(7, 8), Metre(2, 2))),
+    st.sampled_from(
+        (Metre(4, 4), Metre(2, 4), Metre(3, 4), Metre(6, 8), Metre(9, 8), Metre(5, 8), Metre(7, 8), Metre(2, 2))
+    ),
 )
 
 
@@ -139,7 +146,9 @@ def test_liyue_ends_on_the_fifth_of_its_final(final, root):
 
 @pytest.mark.parametrize("nation", ["Inazuma", "Sumeru"])
 def test_drones_keep_clear_of_the_melody(nation):
-    tune = Tune(Key("D", 0, "phrygian"), Metre(4, 4), bars_of("D5 Eb5 G5 A5|Bb5 A5 G5 Eb5|F#5 Bb5 F#5 Eb5|D5 Bb4 A4 D5"))
+    tune = Tune(
+        Key("D", 0, "phrygian"), Metre(4, 4), bars_of("D5 Eb5 G5 A5|Bb5 A5 G5 Eb5|F#5 Bb5 F#5 Eb5|D5 Bb4 A4 D5")
+    )
     bars = played_bars(tune)
     notes = sounding_notes(tune, bars)
     for span in harmonise(tune, bars, find_region(nation)):

@@ -55,10 +55,12 @@ def test_three_readers_find_what_the_score_holds(region):
         controls = {message.control: message.value for message in track if message.type == "control_change"}
         assert controls == {7: part.volume, 10: part.pan}
         again = next(track for track in other.tracks if track.name == part.name)
-        assert sorted((each.time, each.duration, each.pitch, each.velocity) for each in again.notes) == sorted(part.notes)
-        assert sorted((pretty.time_to_tick(each.start), pretty.time_to_tick(each.end), each.pitch) for each in read.notes) == sorted(
-            (each.onset_ticks, each.end_ticks, each.pitch) for each in part.notes
+        assert sorted((each.time, each.duration, each.pitch, each.velocity) for each in again.notes) == sorted(
+            part.notes
         )
+        assert sorted(
+            (pretty.time_to_tick(each.start), pretty.time_to_tick(each.end), each.pitch) for each in read.notes
+        ) == sorted((each.onset_ticks, each.end_ticks, each.pitch) for each in part.notes)
     assert [(change.time, change.numerator, change.denominator) for change in other.time_signatures] == [
         (change.tick, change.metre.beats, change.metre.unit) for change in score.metres
     ]
@@ -93,8 +95,10 @@ def test_title_key_metre_and_provenance_are_written():
 
 @pytest.mark.parametrize(
     ("key", "number"),
-    [(Key("C"), 0), (Key("A", 0, "minor"), 21), (Key("B", -1), 10), (Key("F", 1, "minor"), 18), (Key("G", 0, "mixolydian"), 0),
-     (Key("C", 0, "none"), 0), (Key("C", -1), 11), (Key("D", -1, "minor"), 13)],
+    [
+        (Key("C"), 0), (Key("A", 0, "minor"), 21), (Key("B", -1), 10), (Key("F", 1, "minor"), 18),
+        (Key("G", 0, "mixolydian"), 0), (Key("C", 0, "none"), 0), (Key("C", -1), 11), (Key("D", -1, "minor"), 13),
+    ],
 )  # fmt: skip
 def test_keys_in_the_numbers_of_pretty_midi(key, number):
     assert midi.key_number(key) == number

@@ -38,12 +38,25 @@ ENDINGS = Tune(
     Metre(4, 4),
     (
         Bar((note("A4"),), opens=True),
-        Bar((note("D5", symbol="D"), *many("E5 F#5 G5", TRIPLET), note("A5"), note("B5", Fraction(1, 4), tied=True), note("B5", Fraction(1, 4)))),
-        Bar((note("D5", Fraction(5, 8), graces=(pitch("E5"),), symbol="Em7/B"), note("E5", Fraction(3, 8))), ending=(1,)),
+        Bar(
+            (
+                note("D5", symbol="D"),
+                *many("E5 F#5 G5", TRIPLET),
+                note("A5"),
+                note("B5", Fraction(1, 4), tied=True),
+                note("B5", Fraction(1, 4)),
+            )
+        ),
+        Bar(
+            (note("D5", Fraction(5, 8), graces=(pitch("E5"),), symbol="Em7/B"), note("E5", Fraction(3, 8))), ending=(1,)
+        ),
         Bar((note("D5", Fraction(7, 8)),), closes=2),
         Bar((*many("D5 D5 D5 D5 D5", Fraction(1, 20)), note("C5", Fraction(3, 4))), ending=(2,)),
         Bar((note("F5", Fraction(7, 8)),), double=True),
-        Bar((note("C#4+E5", Fraction(1, 2), symbol="sweetly"), note("E5", Fraction(1, 4)), note("z", Fraction(1, 4))), key=Key("C", 0, "dorian")),
+        Bar(
+            (note("C#4+E5", Fraction(1, 2), symbol="sweetly"), note("E5", Fraction(1, 4)), note("z", Fraction(1, 4))),
+            key=Key("C", 0, "dorian"),
+        ),
         Bar(many("C5 C5 C5 C5 C5"), metre=Metre(5, 8, (2, 3)), part="B"),
     ),
     header=Header(title='A <&"B"> 风', composer="trad.", tempo=Tempo(Fraction(3, 8), 80)),
@@ -51,15 +64,28 @@ ENDINGS = Tune(
 THREE_TIMES = Tune(
     Key("B", -1),
     Metre(6, 8),
-    (Bar(many("Bb4 C5 D5 Eb5 F5 G5"), opens=True), Bar((note("Bb4", Fraction(3, 4), tied=True),)), Bar((note("Bb4", Fraction(3, 4)),), closes=3)),
+    (
+        Bar(many("Bb4 C5 D5 Eb5 F5 G5"), opens=True),
+        Bar((note("Bb4", Fraction(3, 4), tied=True),)),
+        Bar((note("Bb4", Fraction(3, 4)),), closes=3),
+    ),
 )
 CROSSING = Tune(  # a triplet across the bar line, under no bracket
     Key("C"),
     Metre(2, 4),
-    (Bar((note("C5", Fraction(5, 12)), note("D5", TRIPLET, tied=True))), Bar((note("D5", TRIPLET), note("E5", Fraction(5, 12))))),
+    (
+        Bar((note("C5", Fraction(5, 12)), note("D5", TRIPLET, tied=True))),
+        Bar((note("D5", TRIPLET), note("E5", Fraction(5, 12)))),
+    ),
 )
-FREE = Tune(Key("C", 0, "none", (("F", 1), ("B", -1))), None, (Bar(many("C5 F#5 Bb5")), Bar((note("C3", Fraction(7, 8)),))))
-DOUBLE_DOTS = Tune(Key("C"), Metre(4, 4), (Bar((note("C5", Fraction(7, 16)), note("C5", Fraction(1, 16)), note("C5", Fraction(1, 2)))),))
+FREE = Tune(
+    Key("C", 0, "none", (("F", 1), ("B", -1))), None, (Bar(many("C5 F#5 Bb5")), Bar((note("C3", Fraction(7, 8)),)))
+)
+DOUBLE_DOTS = Tune(
+    Key("C"),
+    Metre(4, 4),
+    (Bar((note("C5", Fraction(7, 16)), note("C5", Fraction(1, 16)), note("C5", Fraction(1, 2)))),),
+)
 TUNES = {
     "endings": ENDINGS, "three times": THREE_TIMES, "crossing": CROSSING, "free": FREE, "double dots": DOUBLE_DOTS,
 }  # fmt: skip
@@ -126,7 +152,10 @@ def test_repeats_endings_and_short_bars_are_written():
 def test_tuplets_are_bracketed_where_they_close():
     brackets = [element.get("type") for element in elements(perform(ENDINGS), "tuplet")]
     assert brackets == ["start", "stop", "start", "stop"]
-    ratios = [(element.findtext("actual-notes"), element.findtext("normal-notes")) for element in elements(perform(ENDINGS), "time-modification")]
+    ratios = [
+        (element.findtext("actual-notes"), element.findtext("normal-notes"))
+        for element in elements(perform(ENDINGS), "time-modification")
+    ]
     assert ratios == [("3", "2")] * 3 + [("5", "4")] * 5
 
 
@@ -191,7 +220,9 @@ def test_hostile_titles_stay_text():
     root = drawn(perform(tune))
     assert list(root.iter(f"{SVG}script")) == []
     assert root.find(f"{SVG}text").text == '</text><script>alert("1")</script>��'
-    assert [element.text for element in elements(perform(tune), "movement-title")] == ['</text><script>alert("1")</script>��']
+    assert [element.text for element in elements(perform(tune), "movement-title")] == [
+        '</text><script>alert("1")</script>��'
+    ]
 
 
 def test_a_long_tune_is_one_tall_picture():

@@ -97,9 +97,7 @@ def test_the_melody_starts_at_tick_0_and_the_upbeat_has_its_own_metre():
 
 
 def test_a_short_bar_inside_shifts_the_grid_only_where_it_stands():
-    tune = in_four(
-        Bar(line("C5 D5 E5 F5")), Bar((note("C5", Fraction(3, 4)),), double=True), Bar(line("C5 D5 E5 F5"))
-    )
+    tune = in_four(Bar(line("C5 D5 E5 F5")), Bar((note("C5", Fraction(3, 4)),), double=True), Bar(line("C5 D5 E5 F5")))
     assert perform(tune).metres == (
         MetreChange(0, Metre(4, 4)),
         MetreChange(1920, Metre(3, 4)),
@@ -156,9 +154,7 @@ def test_a_tune_that_would_never_end_is_refused():
         perform(tune)
 
 
-@given(
-    st.lists(st.fractions(Fraction(1, 64), 2, max_denominator=64), min_size=1, max_size=60)
-)
+@given(st.lists(st.fractions(Fraction(1, 64), 2, max_denominator=64), min_size=1, max_size=60))
 @settings(deadline=None, max_examples=60)
 def test_rounding_never_adds_up(lengths):
     tune = Tune(Key("C"), None, (Bar(tuple(note("C5", length) for length in lengths)),))

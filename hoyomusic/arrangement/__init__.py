@@ -200,7 +200,14 @@ def _strokes(drums: Drums, bar: GridBar, position: int) -> list[Sound]:
         return []
     stop = bar.onset + bar.length
     return [
-        Sound(bar.onset + hit.onset, min(bar.onset + hit.onset + Fraction(1, 8), stop), hit.key, hit.accent, bar.onset, stop)
+        Sound(
+            bar.onset + hit.onset,
+            min(bar.onset + hit.onset + Fraction(1, 8), stop),
+            hit.key,
+            hit.accent,
+            bar.onset,
+            stop,
+        )
         for hit in drums.hits
     ]
 

@@ -12,7 +12,7 @@ import io
 import os
 import wave
 import zlib
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +44,7 @@ K_WEIGHTING = (
 )
 BLOCK, HOP = 19_200, 4_800
 ABSOLUTE_GATE, RELATIVE_GATE = -70.0, -10.0
+PIECE, OVERLAP = 1 << 16, 1 << 13
 
 
 def to_bytes(score: Score, suffix: str, *, soundfont: str | os.PathLike[str] | None = None) -> bytes:
@@ -98,19 +99,23 @@ def normalise(samples: np.ndarray) -> np.ndarray:
 def loudness(samples: np.ndarray) -> float:
     """Integrated loudness in LUFS of (frames, channels) at 48 kHz; -inf for silence or under 400 ms.
 
-    The K filter is applied through its frequency response (FFT with padding, so that its tail does not wrap).
+    The K filter is applied through its frequency response in overlapping pieces (overlap-save); its
+    impulse response has died down to 1e-17 within the overlap.
     """
     frames = len(samples)
     if frames < BLOCK:
         return -np.inf
-    size = 1 << (frames + SAMPLE_RATE - 1).bit_length()
-    z = np.exp(-2j * np.pi * np.arange(size // 2 + 1) / size)
-    response = np.ones_like(z)
-    for b, a in K_WEIGHTING:
-        response *= np.polyval(b[::-1], z) / np.polyval(a[::-1], z)
-    power = np.zeros(frames)
-    for channel in samples.T:
-        power += np.fft.irfft(np.fft.rfft(channel, size) * response, size)[:frames] ** 2
+    step = PIECE - OVERLAP
+    pieces = -(-frames // step)
+    padded = np.zeros((OVERLAP + pieces * step, samples.shape[1]))
+    padded[OVERLAP : OVERLAP + frames] = samples
+    response = _k_weighting()
+    power = np.zeros(pieces * step)
+    for channel in padded.T:
+        for start in range(0, pieces * step, step):
+            filtered = np.fft.irfft(np.fft.rfft(channel[start : start + PIECE]) * response, PIECE)
+            power[start : start + step] += filtered[OVERLAP:] ** 2
+    power = power[:frames]
     total = np.concatenate([[0.0], np.cumsum(power)])
     starts = np.arange(0, frames - BLOCK + 1, HOP)
     blocks = (total[starts + BLOCK] - total[starts]) / BLOCK
@@ -119,6 +124,16 @@ def loudness(samples: np.ndarray) -> float:
         return -np.inf
     blocks = blocks[blocks > blocks.mean() * 10 ** (RELATIVE_GATE / 10)]
     return float(10 * np.log10(blocks.mean()) - 0.691)
+
+
+@cache
+def _k_weighting() -> np.ndarray:
+    """The K filter's response at the frequencies of one piece: (PIECE // 2 + 1,), complex."""
+    z = np.exp(-2j * np.pi * np.arange(PIECE // 2 + 1) / PIECE)
+    response = np.ones_like(z)
+    for b, a in K_WEIGHTING:
+        response *= np.polyval(b[::-1], z) / np.polyval(a[::-1], z)
+    return response
 
 
 def _power(lufs: float) -> float:
@@ -140,9 +155,14 @@ def encode(samples: np.ndarray, suffix: str) -> bytes:
     else:
         container, kind = FORMATS[suffix]
         options = MP3_OPTIONS if suffix == ".mp3" else {}
-        # libsndfile 1.2.2 turns 16-bit samples into noise when it writes MP3; floating point goes well.
+        # Two faults of libsndfile 1.2.2: it turns 16-bit samples into noise when it writes MP3, and it
+        # overflows the stack when it is given a long Vorbis stream at once.
         data = samples.astype("<f4") if suffix == ".mp3" else whole
-        soundfile.write(file, data, SAMPLE_RATE, format=container, subtype=kind, **options)
+        with soundfile.SoundFile(
+            file, "w", SAMPLE_RATE, data.shape[1], format=container, subtype=kind, **options
+        ) as writer:
+            for start in range(0, len(data), SAMPLE_RATE):
+                writer.write(data[start : start + SAMPLE_RATE])
     return _with_fixed_serial(file.getvalue()) if suffix == ".ogg" else file.getvalue()
 
 

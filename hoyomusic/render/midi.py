@@ -55,7 +55,9 @@ def to_pretty_midi(score: Score) -> PrettyMIDI:
         (change.tick, (change.microseconds_per_quarter + 0.25) / 1_000_000 / TICKS_PER_QUARTER)
         for change in score.tempi
     ]
-    midi._update_tick_to_time(max([score.end_tick, *(note.end_ticks for track in score.tracks for note in track.notes)]))
+    midi._update_tick_to_time(
+        max([score.end_tick, *(note.end_ticks for track in score.tracks for note in track.notes)])
+    )
     midi.time_signature_changes = [
         pretty_midi.TimeSignature(change.metre.beats, change.metre.unit, midi.tick_to_time(change.tick))
         for change in score.metres

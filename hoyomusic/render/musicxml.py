@@ -65,7 +65,7 @@ def to_compressed_bytes(score: Score) -> bytes:
 
 def to_music21(score: Score) -> stream.Score:
     """The tune of a score as a music21 stream: one part, one measure a bar."""
-    from music21 import metadata, spanner, stream
+    from music21 import expressions, metadata, spanner, stream
 
     tune = score.tune
     part = stream.Part(id="P1")
@@ -92,6 +92,8 @@ def to_music21(score: Score) -> stream.Score:
     if measures:
         measures[0].insert(0, _clef(tune))
         measures[0].insert(0, _tempo_mark(score))
+        if tune.parts:
+            measures[0].insert(0, expressions.TextExpression(printable("play " + " ".join(tune.parts))))
     part.append(measures)
     for start, stop in _endings(tune):
         bracket = spanner.RepeatBracket(measures[start:stop], number=",".join(map(str, tune.bars[start].ending)))
@@ -251,7 +253,9 @@ def _key_signature(signature: Key) -> key.KeySignature:
 def _time_signature(metre: Metre) -> base.Music21Object:
     from music21 import meter
 
-    return meter.TimeSignature("+".join(f"{group}/{metre.unit}" for group in metre.groups) or f"{metre.beats}/{metre.unit}")
+    return meter.TimeSignature(
+        "+".join(f"{group}/{metre.unit}" for group in metre.groups) or f"{metre.beats}/{metre.unit}"
+    )
 
 
 def _clef(tune: Tune) -> clef.Clef:
