@@ -20,9 +20,6 @@ from hoyomusic.cli import corpus, doctor, generate, regions, render, train
 from hoyomusic.cli.console import examples
 from hoyomusic.errors import HoyoError
 
-# What a shell shows for a program that SIGPIPE has ended.
-BROKEN_PIPE_EXIT_CODE = 141
-
 
 @dataclass
 class Settings:
@@ -76,7 +73,7 @@ app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 def run(arguments: Sequence[str]) -> int:
     """Run one command line (without the program's name); its exit code.
 
-    Ours: 0 done, 1 could not be done, 2 asked for wrongly, 130 interrupted, 141 the reader went away.
+    0: done; 1: could not be done, or the reader of stdout went away; 2: asked for wrongly; 130: interrupted.
     """
     settings = Settings()
     try:
@@ -105,5 +102,5 @@ def main() -> None:
     except BrokenPipeError:
         # The interpreter flushes once more when it ends: let that go nowhere, in silence.
         os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())
-        code = BROKEN_PIPE_EXIT_CODE
+        code = 1
     sys.exit(code)
