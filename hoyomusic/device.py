@@ -1,6 +1,6 @@
 """Where numbers run: processor or graphics card, in which precision, with how much memory.
 
-torch is imported only by the functions that need it; `describe` also says when it is missing.
+torch is imported only by the functions that need it.
 """
 
 from __future__ import annotations
@@ -88,24 +88,18 @@ def tune_allocator() -> bool:
 
 
 def memory_used() -> dict[str, int]:
-    """Bytes in use: ``process`` (resident now; where the system does not tell, the most so far), ``cuda`` if in use."""
-    used = {"process": _resident_bytes()}
+    """Bytes in use, as far as the system tells: ``process`` (resident; on macOS the most so far), ``cuda`` (reserved)."""
+    used = {}
+    if Path("/proc/self/statm").exists():
+        used["process"] = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    elif sys.platform == "darwin":
+        import resource
+
+        used["process"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
         used["cuda"] = sum(torch.cuda.memory_reserved(card) for card in range(torch.cuda.device_count()))
     return used
-
-
-def _resident_bytes() -> int:
-    statistics = Path("/proc/self/statm")
-    if statistics.exists():
-        return int(statistics.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    if sys.platform == "win32":
-        raise UsageError("Windows does not tell the memory in use", remedy="look into the Task Manager")
-    import resource
-
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024
 
 
 def describe() -> dict[str, object]:

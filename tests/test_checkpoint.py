@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 
-from hoyomusic import checkpoint
+from hoyomusic import archive, checkpoint
 from hoyomusic.checkpoint import Checkpoint, load, save
 from hoyomusic.errors import CheckpointError, HoyoError, StorageError
 from hoyomusic.fit import FitConfig, FitState, fit
@@ -185,7 +185,7 @@ def test_what_is_no_model(path, content):
 
 def test_a_file_too_large_is_refused_unread(path):
     with path.open("wb") as file:
-        file.truncate(checkpoint.LARGEST_FILE + 1)
+        file.truncate(archive.LARGEST_FILE + 1)
     assert "bytes long, more than" in refused(path)
 
 
@@ -272,7 +272,7 @@ DOUBLED = b"\x80\x02]q\x00K\x01a" + b"".join(
         (b"\x80\x02K\x01", "the file is damaged or cut short"),
         (b"\x80\x02ccollections\nOrderedDict\nK\x01\x85R.", "is no model file"),
         (b"\x80\x02}q\x00(K\x01K\x02u0.", "holds instructions that no model file needs"),
-        (b"\x80\x02X" + struct.pack("<I", checkpoint.LARGEST_PICKLE) + b" " * checkpoint.LARGEST_PICKLE + b".",
+        (b"\x80\x02X" + struct.pack("<I", archive.LARGEST_PICKLE) + b" " * archive.LARGEST_PICKLE + b".",
          "describes its content in more than 1048576 bytes"),
     ],
     ids=["bytearray", "eval", "inst", "nested", "doubled", "no stop", "bad call", "pop", "long"],
@@ -287,7 +287,21 @@ def test_hostile_instructions_are_refused_quickly(path, program, message):
 
 def test_tensors_larger_than_their_memory_are_refused(path):
     write_raw(path, raw_values(vocab=torch.zeros(1).as_strided((10**6, 10**6), (0, 0))))
-    assert refused(path) == "holds a tensor that claims more than it has"
+    assert refused(path) == "is no model file"
+
+
+def test_a_tensor_cannot_pose_as_the_memory_of_another(path):
+    """A tensor of stride 0 at the end of its memory looks long: as memory it would reach beyond the file."""
+    storage = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuKdtQ"
+    build = b"ctorch._utils\n_rebuild_tensor_v2\n"
+    last = b"(" + storage + b"KcKd\x85K\x00\x85\x89NtR"
+    for program, works in ((build + last, True), (build + b"(" + build + last + b"K\x00Kd\x85K\x01\x85\x89NtR", False)):
+        write_raw(path, torch.zeros(100))
+        rewrite(path, lambda name, data: b"\x80\x02" + program + b"." if name.endswith("data.pkl") else data)
+        if works:
+            assert archive.read(path).values.shape == (100,)
+        else:
+            assert refused(path) == "is no model file"
 
 
 def test_compressed_members_are_refused(path):
@@ -318,12 +332,12 @@ def test_a_zip_of_something_else(path):
 
 def test_other_classes_are_refused(path):
     write_raw(path, raw_values(vocab=collections.OrderedDict(a=1)))
-    assert refused(path) == "holds a OrderedDict, where only plain values and tensors belong"
+    assert refused(path) == "is no model file"
     write_raw(path, raw_values(vocab=(1, 2)))
     assert refused(path) == "holds a tuple, where only plain values and tensors belong"
     write_raw(path, raw_values(vocab={(1, 2): 3}))
     assert refused(path) == "holds a dict whose keys are neither words nor whole numbers"
-    write_raw(path, raw_values(vocab=list(range(checkpoint.MOST_VALUES))))
+    write_raw(path, raw_values(vocab=list(range(archive.MOST_VALUES))))
     assert refused(path) == "holds too many values or nests them too deeply"
 
 

@@ -1,0 +1,143 @@
+"""One step of a trained model, behind one small interface; generating needs no torch.
+
+What a row gives does not hang on the rows beside it: not in the last bit. Matrix products over several
+rows sum in another order than over one, so `NumpyRuntime` multiplies row by row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+# The epsilon that normalisation was trained with (`model.NORM_EPSILON`; a test holds them equal).
+NORM_EPSILON = 1e-5
+
+
+class Runtime(Protocol):
+    """A model one step at a time. A state is the runtime's own; it is never changed, so an old one can be gone back to."""
+
+    def start(self, batch: int) -> Any:
+        """The state of `batch` rows before their first id."""
+
+    def step(self, ids: np.ndarray, region: np.ndarray, clock: np.ndarray, state: Any) -> tuple[np.ndarray, Any]:
+        """Logits (B, V) float32 for the ids after `ids` (B,), given with `region` (B,) and `clock` (B,); the new state."""
+
+
+@dataclass(frozen=True)
+class FoldedWeights:
+    """A model without its normalisation, as float32 arrays; H hidden width, 4H gates in the order i, f, g, o.
+
+    The first layer's gates are ``ids[id] + regions[region] + clocks[clock] + h @ matrices[0]``, those of
+    layer k are ``concatenate(x, h) @ matrices[k] + biases[k - 1]`` with x the output of the layer below;
+    the logits are ``x @ output + output_bias`` with x that of the last.
+    """
+
+    ids: np.ndarray  # (V, 4H)
+    regions: np.ndarray  # (R, 4H)
+    clocks: np.ndarray  # (C, 4H)
+    matrices: tuple[np.ndarray, ...]  # (H, 4H), then (2H, 4H)
+    biases: tuple[np.ndarray, ...]  # (4H,) from the second layer on
+    output: np.ndarray  # (H, V)
+    output_bias: np.ndarray  # (V,)
+
+    @property
+    def hidden(self) -> int:
+        """H, the width of a layer."""
+        return len(self.output)
+
+    @property
+    def layers(self) -> int:
+        """L, how many layers there are."""
+        return len(self.matrices)
+
+
+def fold(weights: Mapping[str, Any]) -> FoldedWeights:
+    """The weights of `HoyoMusicLSTM` (arrays, or tensors on the CPU) with all that is constant in evaluation done once.
+
+    Normalisation is ``y = a h + d`` with ``a = weight / sqrt(variance + epsilon)`` and ``d = bias - mean a``:
+    it moves into the input weights of the layer above (never into the recurrent ones, which see h as it
+    is) and of the output. Embeddings become tables of gates. Computed in float64, kept in float32.
+    """
+    exact = {name: np.asarray(weight, np.float64) for name, weight in weights.items()}
+    layers = sum(name.endswith(".weight_hh") for name in exact)
+    first = exact["layers.0.weight_ih"].T
+    matrices, biases = [exact["layers.0.weight_hh"].T], []
+    scale = shift = None
+    for layer in range(layers):
+        name = f"layers.{layer}"
+        if layer:
+            inputs = exact[f"{name}.weight_ih"]
+            matrices.append(np.concatenate(((inputs * scale).T, exact[f"{name}.weight_hh"].T)))
+            biases.append(exact[f"{name}.bias"] + inputs @ shift)
+        scale = exact[f"{name}.norm.weight"] / np.sqrt(exact[f"{name}.norm.running_var"] + NORM_EPSILON)
+        shift = exact[f"{name}.norm.bias"] - exact[f"{name}.norm.running_mean"] * scale
+    return FoldedWeights(
+        ids=_kept(exact["embedding"] @ first + exact["layers.0.bias"]),
+        regions=_kept(exact["region"] @ first),
+        clocks=_kept(exact["clock"] @ first),
+        matrices=tuple(map(_kept, matrices)),
+        biases=tuple(map(_kept, biases)),
+        output=_kept((exact["output_weight"] * scale).T),
+        output_bias=_kept(exact["output_bias"] + exact["output_weight"] @ shift),
+    )
+
+
+def _kept(values: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(values, np.float32)
+
+
+class NumpyRuntime:
+    """Float32 in numpy alone: as quick as torch for one row, and there without importing it.
+
+    The sigmoid of the gates i, f and o is ``(1 + tanh(z / 2)) / 2``. The halves, which are exact, are put
+    into the weights once, so that one tanh serves all four gates.
+    """
+
+    def __init__(self, weights: FoldedWeights) -> None:
+        halves = np.ones((4, weights.hidden), np.float32)
+        halves[[0, 1, 3]] = 0.5
+        halves = halves.reshape(-1)
+        self._hidden, self._layers = weights.hidden, weights.layers
+        self._ids, self._regions, self._clocks = (
+            table * halves for table in (weights.ids, weights.regions, weights.clocks)
+        )
+        self._matrices = [matrix * halves for matrix in weights.matrices]
+        self._biases = [bias * halves for bias in weights.biases]
+        self._output, self._output_bias = weights.output, weights.output_bias
+
+    def start(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
+        """The state of `batch` rows before their first id: outputs and cells, zeros, each (L, B, H)."""
+        zeros = np.zeros((self._layers, batch, self._hidden), np.float32)
+        return zeros, zeros
+
+    def step(
+        self, ids: np.ndarray, region: np.ndarray, clock: np.ndarray, state: tuple[np.ndarray, np.ndarray]
+    ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+        """Logits (B, V) for the ids after `ids`, and the new state (see `Runtime.step`)."""
+        before, cells = state
+        after, new_cells = np.empty_like(before), np.empty_like(cells)
+        constant: np.ndarray = self._ids[ids] + self._regions[region] + self._clocks[clock]  # (B, 4H)
+        inputs = before[0]
+        for layer, matrix in enumerate(self._matrices):
+            gates = _times(inputs, matrix)
+            gates += constant
+            np.tanh(gates, out=gates)
+            gates = gates.reshape(len(gates), 4, self._hidden)
+            sigmoids = gates[:, [0, 1, 3]] * np.float32(0.5) + np.float32(0.5)
+            new_cells[layer] = sigmoids[:, 1] * cells[layer] + sigmoids[:, 0] * gates[:, 2]
+            after[layer] = sigmoids[:, 2] * np.tanh(new_cells[layer])
+            if layer + 1 < self._layers:
+                constant = self._biases[layer]
+                inputs = np.concatenate((after[layer], before[layer + 1]), axis=1)  # (B, 2H)
+        return _times(after[-1], self._output) + self._output_bias, (after, new_cells)
+
+
+def _times(rows: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """``rows @ matrix``, (B, K) by (K, N), each row by itself."""
+    product = np.empty((len(rows), matrix.shape[1]), np.float32)
+    for index, row in enumerate(rows):
+        np.dot(row, matrix, out=product[index])
+    return product

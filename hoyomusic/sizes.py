@@ -1,0 +1,64 @@
+"""How large a model is, and the names and shapes of its weights; known without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from hoyomusic.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """Sizes of a model; the bounds keep a hostile file from asking for all the memory.
+
+    `vocabulary`, `regions` and `clocks` count ids; `embedding` and `hidden` are widths; `dropout` is the
+    share of layer outputs, `weight_dropout` that of recurrent weights (DropConnect; Merity et al. 2018,
+    "Regularizing and Optimizing LSTM Language Models"), set to zero in a training step.
+
+    Raises UsageError for a value out of bounds.
+    """
+
+    vocabulary: int
+    regions: int = 8
+    clocks: int = 1
+    embedding: int = 256
+    hidden: int = 512
+    layers: int = 3
+    dropout: float = 0.3
+    weight_dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, largest in (
+            ("vocabulary", 100_000), ("regions", 1_000), ("clocks", 10_000),
+            ("embedding", 4096), ("hidden", 4096), ("layers", 16),
+        ):
+            value = getattr(self, name)
+            if type(value) is not int or not 1 <= value <= largest:
+                raise UsageError(f"{name} is {value!r}", remedy=f"give a whole number from 1 to {largest}")
+        for name in ("dropout", "weight_dropout"):
+            value = getattr(self, name)
+            if type(value) not in (int, float) or not 0 <= value < 1:
+                raise UsageError(f"{name} is {value!r}", remedy="give a share from 0 to less than 1")
+
+    def to_dict(self) -> dict[str, int | float]:
+        """The sizes as a plain dict, which ``ModelConfig(**sizes)`` reads back."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each weight and statistic by the name that `HoyoMusicLSTM.state_dict` gives it."""
+        hidden = self.hidden
+        found: dict[str, tuple[int, ...]] = {
+            "embedding": (self.vocabulary, self.embedding),
+            "region": (self.regions, self.embedding),
+            "clock": (self.clocks, self.embedding),
+            "output_weight": (self.vocabulary, hidden),
+            "output_bias": (self.vocabulary,),
+        }
+        for layer in range(self.layers):
+            name = f"layers.{layer}"
+            found[f"{name}.weight_ih"] = (4 * hidden, hidden if layer else self.embedding)
+            found[f"{name}.weight_hh"] = (4 * hidden, hidden)
+            found[f"{name}.bias"] = (4 * hidden,)
+            for part in ("weight", "bias", "running_mean", "running_var"):
+                found[f"{name}.norm.{part}"] = (hidden,)
+        return found

@@ -1,0 +1,117 @@
+"""The runtime: the same as the trained network, and the same bits in every company."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from hoyomusic import model as networks
+from hoyomusic import runtime
+from hoyomusic.checkpoint import Checkpoint, load_arrays, save
+from hoyomusic.model import HoyoMusicLSTM
+from hoyomusic.runtime import NumpyRuntime, fold
+from hoyomusic.sizes import ModelConfig
+
+
+def make_model(sizes: ModelConfig) -> HoyoMusicLSTM:
+    """A model whose normalisation has something to do."""
+    model, generator = HoyoMusicLSTM(sizes, seed=3), torch.Generator().manual_seed(4)
+    with torch.no_grad():
+        for layer in model.layers:
+            layer.norm.running_mean.normal_(std=0.3, generator=generator)
+            layer.norm.running_var.uniform_(0.05, 0.3, generator=generator)
+            layer.norm.weight.uniform_(0.5, 1.5, generator=generator)
+            layer.norm.bias.normal_(std=0.3, generator=generator)
+    return model.eval()
+
+
+def make_inputs(sizes: ModelConfig, rows: int, steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(1)
+    return (
+        generator.integers(sizes.vocabulary, size=(rows, steps)), generator.integers(sizes.regions, size=rows),
+        generator.integers(sizes.clocks, size=(rows, steps)),
+    )
+
+
+def walk(engine: NumpyRuntime, ids: np.ndarray, region: np.ndarray, clock: np.ndarray) -> np.ndarray:
+    """The logits (B, T, V) of all steps."""
+    state, found = engine.start(len(ids)), []
+    for step in range(ids.shape[1]):
+        logits, state = engine.step(ids[:, step], region, clock[:, step], state)
+        found.append(logits)
+    return np.stack(found, axis=1)
+
+
+@pytest.mark.parametrize(
+    "sizes", [ModelConfig(30, 4, 6, embedding=12, hidden=24, layers=3), ModelConfig(30, 4, 6, 12, 20, layers=1), ModelConfig(40, clocks=9, hidden=256)]
+)
+def test_equals_the_network(sizes):
+    model, (ids, region, clock) = make_model(sizes), make_inputs(sizes, 3, 40)
+    with torch.no_grad():
+        expected, _ = model(*map(torch.from_numpy, (ids, region, clock)))
+    found = walk(NumpyRuntime(fold(model.arrays())), ids, region, clock)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected.numpy(), rtol=0, atol=1e-5)
+
+
+def test_folding_knows_the_epsilon_of_training():
+    assert runtime.NORM_EPSILON == networks.NORM_EPSILON
+
+
+@pytest.mark.parametrize("hidden", [512, 50])
+def test_a_row_alone_equals_the_same_row_in_any_batch(hidden):
+    sizes = ModelConfig(158, 8, 97, 64, hidden, 2)
+    engine = NumpyRuntime(fold(make_model(sizes).arrays()))
+    inputs = make_inputs(sizes, 64, 3)
+    together = {rows: walk(engine, *(part[:rows] for part in inputs)) for rows in (2, 3, 9, 64)}
+    for row in (0, 1, 2, 8, 63):
+        alone = walk(engine, *(part[row : row + 1] for part in inputs))
+        for rows, logits in together.items():
+            assert row >= rows or np.array_equal(logits[row], alone[0])
+
+
+def test_a_state_can_be_gone_back_to():
+    sizes = ModelConfig(30, 4, 6, 12, 24, 2)
+    engine, (ids, region, clock) = NumpyRuntime(fold(make_model(sizes).arrays())), make_inputs(sizes, 2, 3)
+    _, state = engine.step(ids[:, 0], region, clock[:, 0], engine.start(2))
+    first, _ = engine.step(ids[:, 1], region, clock[:, 1], state)
+    engine.step(ids[:, 2], region, clock[:, 2], state)
+    again, _ = engine.step(ids[:, 1], region, clock[:, 1], state)
+    assert np.array_equal(first, again)
+    assert not engine.start(2)[0].any()
+
+
+def test_gates_far_out_neither_warn_nor_overflow():
+    sizes = ModelConfig(5, hidden=8, layers=2)
+    model = make_model(sizes)
+    with torch.no_grad():
+        model.layers[0].bias.fill_(-1e4)
+        model.layers[1].bias.fill_(1e4)
+    engine = NumpyRuntime(fold(model.arrays()))
+    logits, _ = engine.step(np.array([1]), np.array([0]), np.array([0]), engine.start(1))
+    assert np.isfinite(logits).all()
+
+
+def test_a_file_is_folded_and_run_without_torch(tmp_path):
+    sizes = ModelConfig(30, 4, 6, 12, 24, 2)
+    model = make_model(sizes)
+    save(Checkpoint(sizes, ["a"], model.state_dict(), {}), tmp_path / "model.pth")
+    program = (
+        "import sys\n"
+        "from hoyomusic.checkpoint import load_arrays\n"
+        "from hoyomusic.runtime import NumpyRuntime, fold\n"
+        "engine = NumpyRuntime(fold(load_arrays(sys.argv[1]).weights))\n"
+        "logits, _ = engine.step([1], [2], [3], engine.start(1))\n"
+        "assert 'torch' not in sys.modules\n"
+        "print(logits.tobytes().hex())\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "model.pth")]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    engine = NumpyRuntime(fold(load_arrays(tmp_path / "model.pth").weights))
+    logits, _ = engine.step(np.array([1]), np.array([2]), np.array([3]), engine.start(1))
+    assert told.strip() == logits.tobytes().hex()
+    assert np.array_equal(logits, NumpyRuntime(fold(model.arrays())).step([1], [2], [3], engine.start(1))[0])

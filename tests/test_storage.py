@@ -1,0 +1,205 @@
+"""Writing files: old or new, never half; never over what a user made; whatever fails, and whenever."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from hoyomusic import storage
+from hoyomusic.errors import StorageError
+from hoyomusic.storage import check_writable, free_path, taken, write_atomically
+
+OLD, NEW = b"old " * 1000, b"new!" * 2000
+
+
+def listing(folder: Path) -> list[str]:
+    return sorted(os.listdir(folder))
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_writes_a_new_file_and_its_folders(tmp_path, overwrite):
+    path = tmp_path / "a" / "b" / "tune.abc"
+    assert write_atomically(path, NEW, overwrite=overwrite) == path
+    assert path.read_bytes() == NEW
+    assert listing(path.parent) == ["tune.abc"]
+    mask = os.umask(0)
+    os.umask(mask)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~mask
+
+
+def test_overwrites_only_when_told_and_keeps_the_mode(tmp_path):
+    path = tmp_path / "tune.abc"
+    path.write_bytes(OLD)
+    path.chmod(0o640)
+    with pytest.raises(StorageError) as caught:
+        write_atomically(path, NEW, overwrite=False)
+    assert str(caught.value) == f"{path}: already exists; choose another name or add --force" == str(taken(path))
+    assert path.read_bytes() == OLD
+    write_atomically(path, NEW, overwrite=True)
+    assert path.read_bytes() == NEW and stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert listing(tmp_path) == ["tune.abc"]
+
+
+def test_a_link_stays_and_what_it_points_to_is_replaced(tmp_path):
+    target = tmp_path / "there" / "real.abc"
+    target.parent.mkdir()
+    target.write_bytes(OLD)
+    link = tmp_path / "link.abc"
+    link.symlink_to(target)
+    write_atomically(link, NEW, overwrite=True)
+    assert link.is_symlink() and target.read_bytes() == NEW
+    assert listing(target.parent) == ["real.abc"] and listing(tmp_path) == ["link.abc", "there"]
+
+
+def test_the_name_is_claimed_even_if_it_was_free_a_moment_ago(tmp_path, monkeypatch):
+    """Between the look and the claim another program makes the file: theirs stays."""
+    path = tmp_path / "tune.abc"
+    write = storage._write_new
+
+    def interrupted(temporary: Path, data: bytes) -> None:
+        write(temporary, data)
+        path.write_bytes(b"theirs")
+
+    monkeypatch.setattr(storage, "_write_new", interrupted)
+    with pytest.raises(StorageError, match="already exists"):
+        write_atomically(path, NEW, overwrite=False)
+    assert path.read_bytes() == b"theirs" and listing(tmp_path) == ["tune.abc"]
+
+
+def test_without_hard_links_it_works_as_well(tmp_path, monkeypatch):
+    def no_links(source, target):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    path = tmp_path / "tune.abc"
+    write_atomically(path, NEW, overwrite=False)
+    assert path.read_bytes() == NEW and listing(tmp_path) == ["tune.abc"]
+    with pytest.raises(StorageError, match="already exists"):
+        write_atomically(path, OLD, overwrite=False)
+
+
+CALLS = ("open", "fsync", "replace", "link", "chmod")
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_whatever_call_fails_the_file_is_old_or_new(tmp_path, monkeypatch, call, number, overwrite):
+    """SQLite's way: the n-th call of each kind fails, for n = 1, 2, ..."""
+    path = tmp_path / "tune.abc"
+    if overwrite:
+        path.write_bytes(OLD)
+    real, calls = getattr(os, call), []
+
+    def failing(*arguments, **options):
+        calls.append(arguments)
+        if len(calls) == number:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(*arguments, **options)
+
+    failed = False
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, failing)
+        try:
+            write_atomically(path, NEW, overwrite=overwrite)
+        except StorageError as error:
+            failed = True
+            assert str(error) == f"{path}: cannot be written: no space left on the disk; choose another place"
+    assert failed == (len(calls) >= number)
+    assert listing(tmp_path) in ([path.name], [] if not overwrite else None)
+    if path.exists():
+        assert path.read_bytes() in ((OLD, NEW) if failed else (NEW,))
+    write_atomically(path, NEW, overwrite=True)
+    assert path.read_bytes() == NEW
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.EROFS, "the disk is read-only"),
+        (errno.EACCES, "permission denied"),
+        (errno.ENAMETOOLONG, "the name is too long"),
+        (errno.EIO, os.strerror(errno.EIO)),
+    ],
+)
+def test_the_reason_is_told_in_words(tmp_path, monkeypatch, number, words):
+    def failing(*arguments):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", failing)
+    for attempt in (lambda path: write_atomically(path, NEW, overwrite=True), check_writable):
+        with pytest.raises(StorageError) as caught:
+            attempt(tmp_path / "tune.abc")
+        assert str(caught.value) == f"{tmp_path / 'tune.abc'}: cannot be written: {words}; choose another place"
+    assert listing(tmp_path) == []
+
+
+def test_places_that_cannot_hold_a_file(tmp_path):
+    (tmp_path / "file").write_bytes(OLD)
+    below = tmp_path / "file" / "tune.abc"
+    with pytest.raises(StorageError, match="tune.abc: cannot be written: .*; choose another place"):
+        write_atomically(below, NEW, overwrite=True)
+    with pytest.raises(StorageError, match="the name is too long"):
+        write_atomically(tmp_path / ("琴" * 100), NEW, overwrite=True)
+    with pytest.raises(StorageError, match="is not a regular file; name another file"):
+        write_atomically(tmp_path, NEW, overwrite=True)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(StorageError, match="is not a regular file"):
+        write_atomically(tmp_path / "pipe", NEW, overwrite=True)
+    assert listing(tmp_path) == ["file", "pipe"]
+
+
+def test_check_writable_leaves_nothing_behind(tmp_path):
+    path = tmp_path / "models" / "model.pth"
+    check_writable(path)
+    assert listing(tmp_path / "models") == []
+    path.write_bytes(OLD)
+    check_writable(path)
+    assert path.read_bytes() == OLD and listing(path.parent) == ["model.pth"]
+    with pytest.raises(StorageError, match="is a folder; name a file"):
+        check_writable(tmp_path)
+    with pytest.raises(StorageError, match="below: cannot be written: .*; choose another place"):
+        check_writable(path / "below")
+
+
+def test_free_path_counts_on(tmp_path):
+    path = tmp_path / "tune.abc"
+    assert free_path(path) == path
+    path.touch()
+    (tmp_path / "tune-2.abc").symlink_to(tmp_path / "nowhere")
+    assert free_path(path) == tmp_path / "tune-3.abc"
+
+
+WRITER = """
+import sys
+from hoyomusic.storage import write_atomically
+number = 0
+while True:
+    number += 1
+    write_atomically(sys.argv[1], bytes([number % 256]) * 2_000_000, overwrite=True)
+    if number == 1:
+        print("ready", flush=True)
+"""
+
+
+def test_killed_at_any_moment_the_file_is_whole(tmp_path):
+    path = tmp_path / "model.pth"
+    for attempt in range(8):
+        with subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE) as writer:
+            assert writer.stdout.readline() == b"ready\n"
+            time.sleep(0.003 * attempt)
+            writer.send_signal(signal.SIGKILL)
+        data = path.read_bytes()
+        assert len(data) == 2_000_000 and len(set(data)) == 1
+    assert all(
+        name == "model.pth" or name.startswith(storage.TEMPORARY_PREFIX) and name.endswith(storage.TEMPORARY_SUFFIX)
+        for name in listing(tmp_path)
+    )
