@@ -4,7 +4,9 @@
 
     text.py     bytes to text, a file to the text of its tunes, escapes of text fields
     fields.py   the values of K:, M:, L:, Q: and P:, both ways
-    reader.py   the music: symbols to bars of notes
+    scanner.py  the symbols of a line of music, each by itself
+    music.py    symbols to bars of notes
+    reader.py   lines and fields to a tune
     repeats.py  bar signs to repeats with explicit starts
     writer.py   a tune to canonical ABC
 

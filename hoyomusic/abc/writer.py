@@ -62,7 +62,7 @@ class _Writer:
         self.signature = tune.key.signature
         self.by_letter: dict[str, int] = {}  # accidentals as readers hold them that let one reach all octaves
         self.by_octave: dict[tuple[str, int], int] = {}  # and as readers that do not
-        self.doubtful: set[str] = set()  # letters altered by a grace note, which may or may not reach on
+        self.doubtful: set[str] = set()  # letters altered by a grace note or a tie, which may or may not reach on
         self.ties: tuple[Pitch, ...] = ()
 
     def lines(self) -> list[str]:
@@ -162,7 +162,12 @@ class _Writer:
         tied = [tie for tie in self.ties if tie.letter == pitch.letter and tie.octave == pitch.octave]
         if tied and tied[0] != pitch:
             return self._altered(pitch)
-        return self._bare(pitch) if (tied and at_bar_line) or self._agreed(pitch) else self._altered(pitch)
+        if self._agreed(pitch):
+            return self._bare(pitch)
+        if tied and at_bar_line:
+            self.doubtful.add(pitch.letter)
+            return self._bare(pitch)
+        return self._altered(pitch)
 
     def _grace(self, pitch: Pitch) -> str:
         if self._agreed(pitch):
