@@ -17,6 +17,7 @@ def note(*pitches, length=CROTCHET, **more):
     return Note(pitches or (C,), length, **more)
 
 
+REST = Note((), CROTCHET)
 FULL = Bar((note(C), note(E), note(G), note(C)))
 
 
@@ -68,7 +69,7 @@ def test_what_music_keeps():
             make(Bar((note(C, E, ties=(C, E)), note(E, ties=(E,))))),
             make(Bar((note(C, E, ties=(E,)), note(E)))),
         ),
-        ("ties into nothing dropped", make(Bar((note(ties=(C,)), Note((), CROTCHET)))), make(Bar((note(), Note((), CROTCHET))))),
+        ("ties into nothing dropped", make(Bar((note(ties=(C,)), REST))), make(Bar((note(), REST)))),
         (
             "idle changes dropped",
             make(FULL, replace(FULL, key=Key("C"), metre=Metre(4, 4)), replace(FULL, key=Key("C", 0, "none"))),

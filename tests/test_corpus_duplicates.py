@@ -27,7 +27,11 @@ melodies = st.lists(st.tuples(st.integers(55, 84), st.integers(1, 8)), min_size=
 
 
 @settings(deadline=None, max_examples=60)
-@given(melodies, st.sampled_from([(1, 2), (2, 3), (-3, -5)]), st.sampled_from([Fraction(1, 2), Fraction(3), Fraction(4, 3)]))
+@given(
+    melodies,
+    st.sampled_from([(1, 2), (2, 3), (-3, -5)]),
+    st.sampled_from([Fraction(1, 2), Fraction(3), Fraction(4, 3)]),
+)
 def test_the_signature_is_blind_to_key_unit_rests_and_bars(melody, move, factor):
     numbers, lengths = zip(*melody, strict=True)
     tune = make(numbers, lengths)

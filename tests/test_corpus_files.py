@@ -18,7 +18,7 @@ def test_files_come_in_a_fixed_order(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("X:1")
     assert names(tmp_path) == ["a/B.ABC", "a/z.abc", "a-b/x.abc", "a.abc", "b.abc"]
-    assert names(tmp_path / "a.abc") == ["a.abc"]
+    assert names(tmp_path / "a.abc") == [""]
     assert names(tmp_path / "c.txt") == []
 
 
@@ -75,7 +75,9 @@ def test_plain_files_have_a_limit_too(tmp_path):
         read_file(tmp_path / "a.abc", 4)
 
 
-@pytest.mark.parametrize("damage", [lambda data: data[:-9], lambda data: b"no gzip", lambda data: data[:12] + b"\xff" * 9])
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[:-9], lambda data: b"no gzip", lambda data: data[:12] + b"\xff" * 9]
+)
 def test_damaged_archives(tmp_path, damage):
     packed = tmp_path / "tune.abc.gz"
     packed.write_bytes(damage(gzip.compress(b"X:1\nT:one\n" * 50)))
@@ -91,3 +93,11 @@ def test_the_digest_follows_names_and_bytes(tmp_path):
     renamed = digest_files(find_files(tmp_path, (".abc",)))
     (tmp_path / "c.abc").write_text("six")
     assert len({before, renamed, digest_files(find_files(tmp_path, (".abc",)))}) == 3
+
+
+def test_places_name_source_file_and_number(tmp_path):
+    (tmp_path / "a.abc").write_text("X:1")
+    [inside], [itself] = find_files(tmp_path, (".abc",)), find_files(tmp_path / "a.abc", (".abc",))
+    assert inside.place("mine", 3) == "mine/a.abc#3"
+    assert inside.place("", 3) == "a.abc#3"
+    assert itself.place("mine", 3) == "mine#3"

@@ -37,7 +37,9 @@ def folders(monkeypatch, tmp_path):
 def songs(tmp_path):
     """60 tunes of two nations, one of them a variant of another, and three that cannot be used."""
     put(tmp_path / "songs" / "Liyue" / "a.abc", range(40))
-    spoiled = "\nX:90\nM:2/4\nK:C\nc4 | c | c8 | defg abcd |]\n\nX:91\nM:none\nK:C\nc3 | c4 de | f5 gab | c2 |]\n\nX:92\nM:2/4\nK:H\nc|]\n"
+    uneven = "X:90\nM:2/4\nK:C\nc4 | c | c8 | defg abcd |]\n"
+    free = "X:91\nM:none\nK:C\nc3 | c4 de | f5 gab | c2 |]\n"
+    spoiled = "\n".join(["", uneven, free, "X:92\nM:2/4\nK:H\nc|]\n"])
     put(tmp_path / "songs" / "Natlan" / "b.abc", range(100, 120), tail=spoiled)
     return tmp_path / "songs"
 
@@ -77,7 +79,7 @@ def test_duplicates_across_sources_are_kept_from_the_first(tmp_path):
     one = put(tmp_path / "one" / "a.abc", [1, 2, 3])
     two = put(tmp_path / "two" / "a.abc", [3, 4, 1], key="C\n%")
     corpus = load_corpus([one, two])
-    assert [tune.source for tune in corpus.tunes] == [f"{one}/a.abc#{number}" for number in (1, 2, 3)] + [f"{two}/a.abc#2"]
+    assert [tune.source for tune in corpus.tunes] == [f"{one}#1", f"{one}#2", f"{one}#3", f"{two}#2"]
     assert corpus.report.rejected == {"exact duplicate": 2}
     assert load_corpus([one, one]).hash == load_corpus([one]).hash
 
@@ -139,13 +141,16 @@ def test_registered_names_and_paths(songs, tmp_path):
     assert corpus.statistics()["regions"] == {"Sumeru": 60}
     assert corpus.tunes[0].source == "mine/Liyue/a.abc#1"
     assert load_corpus([str(songs)]).hash == load_corpus([songs]).hash
-    with pytest.raises(CorpusError, match="gone: there is no corpus, file or folder of this name; name a path or one of: default, mine"):
+    message = "gone: there is no corpus, file or folder of this name; name a path or one of: default, mine"
+    with pytest.raises(CorpusError, match=message):
         load_corpus(["gone"])
 
 
 def test_hoyomusic_rows_join_in(songs, tmp_path):
-    rows = [{"prompt": "", "data": HEAD.format(number=1, key="G") + melody(seed), "label": seed % 8} for seed in range(200, 216)]
-    (tmp_path / "genshin.jsonl").write_text("\n".join(map(json.dumps, [*rows, {"data": "X:1", "label": 42}])))
+    head = HEAD.format(number=1, key="G")
+    rows = [{"prompt": "", "data": head + melody(seed), "label": seed % 8} for seed in range(200, 216)]
+    rows.append({"data": "X:1", "label": 42})
+    (tmp_path / "genshin.jsonl").write_text("\n".join(map(json.dumps, rows)))
     corpus = load_corpus([songs], hoyomusic=tmp_path / "genshin.jsonl")
     assert corpus.statistics()["regions"]["Inazuma"] == 2
     assert corpus.report.rejected["label is no nation"] == 1

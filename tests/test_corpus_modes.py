@@ -54,3 +54,11 @@ def test_a_tune_without_key_takes_its_last_note():
     assert with_inferred_key(make((7, 3, 2, 0), none)).key == Key("D", 0, "minor")
     assert with_inferred_key(make((0, 5, 7, 0), none)) is None
     assert with_inferred_key(Tune(none, None, (Bar((Note((), Fraction(1)),)),))) is None
+
+
+def test_no_key_of_eight_flats():
+    notes = tuple(Note((Pitch(*pitch),), Fraction(1, 8)) for pitch in (("D", -1, 4), ("F", -1, 4), ("A", -1, 4)))
+    tune = Tune(Key("D", -1), None, (Bar(notes),))
+    assert infer_mode(tune, tune.key) == "minor"
+    assert with_inferred_mode(tune) is tune
+    assert with_inferred_key(Tune(Key("C", 0, "none"), None, (Bar(notes[::-1]),))) is None

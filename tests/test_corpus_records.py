@@ -14,7 +14,8 @@ groups = st.lists(pitches, max_size=3).map(tuple)
 lengths = st.fractions(Fraction(1, 64), Fraction(4), max_denominator=96)
 notes = st.builds(Note, groups, lengths, groups, groups, st.sampled_from(["", "Am7", "G"]))
 explicit = st.lists(st.tuples(st.sampled_from("CDEFGAB"), st.integers(-1, 1)), max_size=2).map(tuple)
-keys = st.builds(Key, st.sampled_from("CDEFGAB"), st.integers(-1, 1), st.sampled_from(["major", "dorian", "none"]), explicit)
+modes = st.sampled_from(["major", "dorian", "none"])
+keys = st.builds(Key, st.sampled_from("CDEFGAB"), st.integers(-1, 1), modes, explicit)
 metres = st.builds(Metre, st.integers(1, 12), st.sampled_from([2, 4, 8]), st.sampled_from([(), (2, 3)]))
 bars = st.builds(
     Bar,

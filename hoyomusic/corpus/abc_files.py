@@ -46,12 +46,13 @@ class AbcFiles:
         return digest([self.name, self._region, self._folder.name, digest_files(self.files)])
 
     def read(self) -> Iterator[Reading]:
-        """One reading a tune, named ``file#tune`` with tunes counted from 1."""
+        """One reading a tune, named ``source/file#tune`` with tunes counted from 1."""
         for file in self.files:
             folders = [self._folder.name, *file.name.split("/")[:-1]]
-            home = next((_NATION_NAMES[name.casefold()] for name in reversed(folders) if name.casefold() in _NATION_NAMES), "")
+            homes = (_NATION_NAMES.get(name.casefold(), "") for name in reversed(folders))
+            home = next(filter(None, homes), "")
             for number, (origin, tune) in enumerate(read_tunes(file.path), start=1):
-                place = f"{self.name}/{file.name}#{number}" if self.name != file.name else f"{file.name}#{number}"
+                place = file.place(self.name, number)
                 if isinstance(tune, AbcError):
                     region = self._region or home or label_by_origin(origin)
                     yield Reading(place, region, None, name_abc_error(tune))

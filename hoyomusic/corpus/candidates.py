@@ -78,7 +78,7 @@ def examine(reading: Reading) -> Candidate:
     if reading.tune is None:
         return Candidate(reading.place, reading.region, None, reading.reason, "", False)
     tune, changes = clean(reading.tune, reading.treatment)
-    reason = reading.reason or find_reason(tune)
+    reason = find_reason(tune)
     signature = "" if reason == NO_NOTES else sign(tune)
     metred = reason not in (NO_METRE, NO_KEY, NO_NOTES)
     if reason:
@@ -141,6 +141,6 @@ def candidates_from_json(value: dict[str, Any]) -> list[Candidate]:
     records = (row[2] for row in value["rows"] if row[2] is not None)
     tunes = iter(read_tunes(value["notes"], value["bars"], records))
     return [
-        Candidate(place, region, None if record is None else next(tunes), reason, signature, metred, tuple(changes), digest)
-        for place, region, record, reason, signature, metred, changes, digest in value["rows"]
+        Candidate(place, region, next(tunes) if record else None, reason, signature, metred, tuple(changes), music)
+        for place, region, record, reason, signature, metred, changes, music in value["rows"]
     ]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from fractions import Fraction
 
 from hoyomusic.corpus.modes import with_inferred_key, with_inferred_mode
 from hoyomusic.corpus.rebarring import add_missing_lines, infer_metre, rebar, remove_stray_lines
@@ -134,11 +133,12 @@ def _without_explicit_accidentals(tune: Tune) -> Tune:
 
 
 def _without_loose_ties(tune: Tune) -> Tune:
-    """Ties must sound on: an excerpt may end, and a slip of the pen may lead, in a tie into another pitch or a rest."""
+    """A tie must sound on: excerpts end in open ones, and slips of the pen lead into a rest or another pitch."""
     if not any(note.ties for note in tune.notes()):
         return tune
     notes = list(tune.notes())
-    kept = iter([_tied_only_to(note, after.pitches) for note, after in zip(notes, [*notes[1:], Note((), Fraction(1))], strict=True)])
+    following = [*(note.pitches for note in notes[1:]), ()]
+    kept = iter([_tied_only_to(note, pitches) for note, pitches in zip(notes, following, strict=True)])
     return replace(tune, bars=tuple(replace(bar, notes=tuple(next(kept) for _ in bar.notes)) for bar in tune.bars))
 
 

@@ -112,7 +112,8 @@ def _near_pairs(sets: Sequence[np.ndarray]) -> Iterator[tuple[int, int]]:
     for owners, names in index.prefixes(index.sizes - wanted + EXTRA):
         small, large = index.owners_of(owners, names)
         # Each pair from its smaller set, the earlier tune where both are of one size.
-        ordered = (index.sizes[small] < index.sizes[large]) | ((index.sizes[small] == index.sizes[large]) & (small < large))
+        fewer, equal = index.sizes[small] < index.sizes[large], index.sizes[small] == index.sizes[large]
+        ordered = fewer | (equal & (small < large))
         pairs, shared = np.unique(small[ordered] * len(sets) + large[ordered], return_counts=True)
         small, large = np.divmod(pairs, len(sets))
         likely = shared >= np.minimum(EXTRA, wanted[small])

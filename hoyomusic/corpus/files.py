@@ -26,10 +26,17 @@ LARGEST_RATIO = 100
 
 
 class FoundFile(NamedTuple):
-    """A file to read: its path, and `name`, the path relative to where the search began, with slashes."""
+    """A file to read: its path, and `name`, the path relative to where the search began, with slashes.
+
+    The name is empty where the search began at the file itself.
+    """
 
     name: str
     path: Path
+
+    def place(self, source: str, number: int) -> str:
+        """How the tune or row `number` of this file is called: ``source/name#number``."""
+        return f"{source}/{self.name}#{number}" if source and self.name else f"{source or self.name}#{number}"
 
 
 def find_files(root: Path, suffixes: Sequence[str]) -> list[FoundFile]:
@@ -42,7 +49,7 @@ def find_files(root: Path, suffixes: Sequence[str]) -> list[FoundFile]:
     except OSError as error:
         raise CorpusError(f"cannot be opened ({error.strerror})", where=str(root)) from error
     if stat.S_ISREG(mode):
-        return [FoundFile(root.name, root)] if _fits(root.name, suffixes) else []
+        return [FoundFile("", root)] if _fits(root.name, suffixes) else []
     if not stat.S_ISDIR(mode):
         raise CorpusError("is neither a file nor a folder", where=str(root))
     found = _walk(root, "", os.path.realpath(root), suffixes, DEEPEST_FOLDER)

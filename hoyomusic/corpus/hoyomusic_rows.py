@@ -61,7 +61,9 @@ def find_hoyomusic(path: Path | None) -> Path:
         if place.exists():
             return place
     if path is not None:
-        raise CorpusError("there is no such file or folder", where=str(path), remedy="name the file or folder of the set")
+        raise CorpusError(
+            "there is no such file or folder", where=str(path), remedy="name the file or folder of the set"
+        )
     raise CorpusError(
         "the hoyoMusic set is not on this computer",
         remedy=f"put its file (genshin.jsonl) into {places[0]} or {places[1]}, or name it with --hoyomusic PATH",
@@ -69,13 +71,17 @@ def find_hoyomusic(path: Path | None) -> Path:
 
 
 class HoyoMusicRows:
-    """The rows of a file, or of all files in a folder (see `Source`)."""
+    """The rows of a file, or of all files in a folder (see `Source`).
+
+    `region` is the nation that all of them teach, whatever their labels say; empty: as they say.
+    """
 
     licence = LICENCE
 
-    def __init__(self, path: Path, name: str = "hoyomusic") -> None:
+    def __init__(self, path: Path, name: str = "hoyomusic", region: str = "") -> None:
         self.name = name
-        self.slot = f"rows-{digest([str(path.resolve())])[:16]}"
+        self.slot = f"rows-{digest([str(path.resolve()), region])[:16]}"
+        self._region = region
         files = [file for file in find_files(path, ROW_SUFFIXES) if file.path.name not in METADATA_FILES]
         plain = [file for file in files if file.path.name.lower().endswith(PLAIN_SUFFIXES)]
         # The same rows often lie beside each other as text and as Arrow: text needs no further part.
@@ -88,31 +94,32 @@ class HoyoMusicRows:
             )
 
     def fingerprint(self) -> str:
-        """A digest of names and bytes of the files."""
-        return digest_files(self.files)
+        """A digest of names and bytes of the files, and of the nation that was given."""
+        return digest([self.name, self._region, digest_files(self.files)])
 
     def read(self) -> Iterator[Reading]:
-        """One reading a row, named ``file#row`` with rows counted from 1."""
+        """One reading a row, named ``source/file#row`` with rows counted from 1."""
         for file in self.files:
             for number, row in enumerate(_read_rows(file), start=1):
-                yield read_row(row, f"{file.name}#{number}")
+                yield read_row(row, file.place(self.name, number), self._region)
 
 
-def read_row(row: Any, place: str) -> Reading:
-    """What one row says: a tune with its nation, or the reason why it is refused."""
+def read_row(row: Any, place: str, region: str = "") -> Reading:
+    """What one row says: a tune with its nation, or the reason why it is refused.
+
+    `region` stands in for the row's label where it is given.
+    """
 
     def refuse(reason: str) -> Reading:
         return Reading(place, region, None, reason)
 
-    region = ""
     if isinstance(row, Refused):
         return refuse(row.reason)
     if not isinstance(row, dict):
         return refuse(BAD_ROW)
-    name = read_label(row.get("label"))
-    if name is None:
+    region = region or read_label(row.get("label"))
+    if not region:
         return refuse(UNKNOWN_LABEL)
-    region = name
     text = row.get("data")
     if text is None:
         return refuse(NO_DATA)
@@ -130,18 +137,18 @@ def read_row(row: Any, place: str) -> Reading:
     return refuse(name_abc_error(tune)) if isinstance(tune, AbcError) else Reading(place, region, tune)
 
 
-def read_label(label: Any) -> str | None:
-    """The nation's English name for an id (as a number or as digits) or a name; None for anything else.
+def read_label(label: Any) -> str:
+    """The nation's English name for an id (as a number or as digits) or a name; empty for anything else.
 
     >>> read_label(6), read_label("6"), read_label("枫丹"), read_label("natlan"), read_label("Jarilo-VI")
-    ('Natlan', 'Natlan', 'Fontaine', 'Natlan', None)
+    ('Natlan', 'Natlan', 'Fontaine', 'Natlan', '')
     """
     if isinstance(label, bool) or not isinstance(label, int | str):
-        return None
+        return ""
     try:
         return find_region(label).name
     except UsageError:
-        return None
+        return ""
 
 
 class Refused:
@@ -152,7 +159,7 @@ class Refused:
 
 
 def _read_rows(file: FoundFile) -> Iterator[Any]:
-    suffix = Path(file.name.lower().removesuffix(".gz")).suffix
+    suffix = Path(file.path.name.lower().removesuffix(".gz")).suffix
     yield from _READERS[suffix](file.path)
 
 

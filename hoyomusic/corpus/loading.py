@@ -85,7 +85,7 @@ def find_source(source: str | Path) -> Source:
 def _open_path(path: Path, name: str, region: str) -> Source:
     """ABC where there is any, else rows."""
     if not find_files(path, AbcFiles.suffixes) and find_files(path, ROW_SUFFIXES):
-        return HoyoMusicRows(path, name)
+        return HoyoMusicRows(path, name, region)
     return AbcFiles(path, name, region)
 
 

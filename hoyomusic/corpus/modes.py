@@ -15,6 +15,9 @@ from hoyomusic.tune import Key, Tune
 # A degree that sounds for less than this share of the time is an ornament, not part of the scale.
 LEAST_SHARE = Fraction(1, 100)
 
+# Signatures have at most seven sharps or flats.
+MOST_FIFTHS = 7
+
 
 def degree_shares(tune: Tune, key: Key) -> list[Fraction]:
     """The share of sounding time of each semitone above the tonic of `key`: 12 fractions.
@@ -51,11 +54,12 @@ def infer_mode(tune: Tune, key: Key) -> str | None:
 
 
 def with_inferred_mode(tune: Tune) -> Tune:
-    """The tune with the mode of its notes in its key; pitches and their spelling stay as they are."""
-    mode = infer_mode(tune, tune.key)
-    if mode is None or mode == tune.key.mode:
-        return tune
-    return replace(tune, key=tune.key._replace(mode=mode))
+    """The tune with the mode of its notes in its key; pitches and their spelling stay as they are.
+
+    The key stays too where no mode can be told, or where its signature would need eight flats.
+    """
+    named = _with_mode(tune.key, infer_mode(tune, tune.key))
+    return tune if named is None else replace(tune, key=named)
 
 
 def with_inferred_key(tune: Tune) -> Tune | None:
@@ -67,7 +71,12 @@ def with_inferred_key(tune: Tune) -> Tune | None:
     if not tops or abs(tops[-1].accidental) > 1:
         return None
     key = Key(tops[-1].letter, tops[-1].accidental)
-    mode = infer_mode(tune, key)
-    if mode is None or abs(key._replace(mode=mode).fifths) > 7:
+    named = _with_mode(key, infer_mode(tune, key))
+    return None if named is None else replace(tune, key=named)
+
+
+def _with_mode(key: Key, mode: str | None) -> Key | None:
+    if mode is None:
         return None
-    return replace(tune, key=key._replace(mode=mode))
+    named = key._replace(mode=mode)
+    return named if abs(named.fifths) <= MOST_FIFTHS else None

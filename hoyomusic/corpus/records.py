@@ -80,9 +80,8 @@ def read_tunes(notes: Sequence[Any], bars: Sequence[Any], records: Iterable[Sequ
 
 def _read_tune(record: Sequence[Any], table: list[Bar]) -> Tune:
     key, metre, bars, parts, header = record
-    return Tune(
-        _read_key(key), _read_metre(metre), tuple([table[number] for number in bars]), tuple(parts), _read_header(header)
-    )
+    played = tuple([table[number] for number in bars])
+    return Tune(_read_key(key), _read_metre(metre), played, tuple(parts), _read_header(header))
 
 
 def _read_bar(bar: list[int] | dict[str, Any], table: list[Note]) -> Bar:

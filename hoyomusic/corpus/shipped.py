@@ -52,7 +52,7 @@ class ShippedCorpus:
         for file in self.files:
             treatment = next(treatment for pattern, treatment in _TREATMENTS if fnmatchcase(file.name, pattern))
             for number, (origin, tune) in enumerate(read_tunes(file.path), start=1):
-                place = f"{file.name}#{number}"
+                place = file.place("", number)
                 rule = label_shipped_tune(file.name, origin)
                 if rule.region is None:
                     yield Reading(place, "", None, rule.why)
