@@ -100,7 +100,7 @@ def _load(sources: list[str] | None, use_hoyomusic: bool, hoyomusic: str | None)
 def show_statistics(counts: dict[str, Any]) -> None:
     """The account of a corpus, as `Corpus.statistics` gives it, in words and tables."""
     console = output()
-    sources = ", ".join(f"{printable(name, 60)} ({count:,})" for name, count in counts["sources"].items())
+    sources = ", ".join(f"{printable(name)} ({count:,})" for name, count in counts["sources"].items())
     console.print(f"read {counts['read']:,} tunes: {sources}")
     table = new_table("nation", "read", "unique", "with metre", "usable", numbers=("read", "unique", "with metre", "usable"))
     for region, stage in counts["stages"].items():
