@@ -78,12 +78,12 @@ def mend(parts: list[Part]) -> str:
 
 def describe_model() -> dict[str, Any]:
     """The model that `hoyo generate` would use, or under ``error`` why there is none."""
-    from hoyomusic.checkpoint import load
+    from hoyomusic.checkpoint import load_arrays
     from hoyomusic.generator import find_model
 
     try:
         path = find_model()
-        model = load(path)
+        model = load_arrays(path)
     except HoyoError as error:
         return {"error": str(error)}
     return {"path": str(path), "sha256": model.identity, "provenance": model.provenance}
