@@ -494,16 +494,17 @@ class Tune:
             if key.mode == "none" and not key.explicit:
                 return key
             tonic = Pitch(key.letter, key.accidental, 4).transposed(steps, semitones)
-            explicit = tuple(
-                (moved.letter, moved.accidental)
-                for moved in (Pitch(letter, accidental, 4).transposed(steps, semitones) for letter, accidental in key.explicit)
-            )
+            added = [Pitch(letter, accidental, 4).transposed(steps, semitones) for letter, accidental in key.explicit]
+            explicit = tuple((pitch.letter, pitch.accidental) for pitch in added)
             return Key(tonic.letter, tonic.accidental, key.mode, explicit)
+
+        def move(note: Note) -> Note:
+            return note.with_pitches_mapped(lambda pitch: pitch.transposed(steps, semitones))
 
         bars = tuple(
             replace(
                 bar,
-                notes=tuple(note.with_pitches_mapped(lambda pitch: pitch.transposed(steps, semitones)) for note in bar.notes),
+                notes=tuple(map(move, bar.notes)),
                 key=None if bar.key is None else move_key(bar.key),
             )
             for bar in self.bars

@@ -97,8 +97,8 @@ def test_header_texts():
 @pytest.mark.parametrize(
     "written, shown",
     [
-        (r"Caf\'e", "Café"), (r"Se\~nor", "Señor"), (r"\"Uber \ss", "Über ß"), (r"S\o", "Sø"), ("&eacute;&amp;", "é&"),
-        (r"\u00e9", "é"), (r"100\%", "100%"), (r"back\\slash", "back\\slash"), (r"\zebra \qa", r"\zebra \qa"),
+        (r"Caf\'e", "Café"), (r"Se\~nor", "Señor"), (r"\"Uber \ss", "Über ß"), (r"S\o", "Sø"),
+        ("&eacute;&amp;", "é&"), (r"\u00e9", "é"), (r"100\%", "100%"), (r"back\\slash", "back\\slash"), (r"\zebra \qa", r"\zebra \qa"),
         ("bell\x07esc\x1b", "bell esc"),
     ],
 )  # fmt: skip
@@ -128,7 +128,8 @@ def test_tempo(value, tempo):
 @pytest.mark.parametrize(
     "field, metre",
     [
-        ("6/8", Metre(6, 8)), ("C", Metre(4, 4)), ("C|", Metre(2, 2)), ("none", None), ("2+3+2/8", Metre(7, 8, (2, 3, 2))),
+        ("6/8", Metre(6, 8)), ("C", Metre(4, 4)), ("C|", Metre(2, 2)), ("none", None),
+        ("2+3+2/8", Metre(7, 8, (2, 3, 2))),
         ("(2+3)/8", Metre(5, 8, (2, 3))), (" 9/8 % comment", Metre(9, 8)), ("FREI4/4", None), ("2/2]", None),
     ],
 )  # fmt: skip
@@ -138,8 +139,11 @@ def test_metre(field, metre):
 
 @pytest.mark.parametrize(
     "head, length",
-    [("M:2/4\n", "1/16"), ("M:3/4\n", "1/8"), ("M:none\n", "1/8"), ("M:C|\n", "1/8"), ("", "1/8"), ("L:1/2\nM:2/4\n", "1/2")],
-)
+    [
+        ("M:2/4\n", "1/16"), ("M:3/4\n", "1/8"), ("M:none\n", "1/8"), ("M:C|\n", "1/8"), ("", "1/8"),
+        ("L:1/2\nM:2/4\n", "1/2"),
+    ],
+)  # fmt: skip
 def test_unit_length_without_a_field(head, length):
     assert tune("C", head=head).bars[0].length == Fraction(length)
 
@@ -247,7 +251,8 @@ def test_broken_rhythm():
     [
         ("(2AB", "6/8", "3/2 3/2"), ("(3ABc", "4/4", "2/3 2/3 2/3"), ("(4ABcd", "6/8", "3/4 3/4 3/4 3/4"),
         ("(5ABcde", "4/4", "2/5 2/5 2/5 2/5 2/5"), ("(5ABcde", "9/8", "3/5 3/5 3/5 3/5 3/5"),
-        ("(5ABcde", "3/4", "2/5 2/5 2/5 2/5 2/5"), ("(3::2A2B C", "4/4", "4/3 2/3 1"), ("(3:2:4ABcd", "4/4", "2/3 2/3 2/3 2/3"),
+        ("(5ABcde", "3/4", "2/5 2/5 2/5 2/5 2/5"), ("(3::2A2B C", "4/4", "4/3 2/3 1"),
+        ("(3:2:4ABcd", "4/4", "2/3 2/3 2/3 2/3"),
         ("(3 A z [Bd]", "4/4", "2/3 2/3 2/3"), ("((3ABc) d", "4/4", "2/3 2/3 2/3 1"), ("(12:8:2AB", "4/4", "2/3 2/3"),
     ],
 )  # fmt: skip
@@ -300,6 +305,8 @@ REPEATS = {
     "named endings": ('|:A["first"B:|["second"c|]', "ABAC"),
     "double bar before an ending": ("A||[1B:|[2c|]", "ABAC"),
     "signs around nothing": ("A:| || |: B:|", "AABB"),
+    "closed behind an invisible bar": ("A[|]:|B", "AAB"),
+    "opened between bar lines": ("A| |:|B:|", "ABB"),
     "colon on the next line": ("A|\n:B:|", "ABB"),
     "repeat within a line end": ("A|\\\nB:|", "ABAB"),
     "a line that begins like a field": ("G|\nA:|\nA::B|", "GAGAAAB"),
@@ -350,7 +357,7 @@ DROPPED = {
     "second voice": ("[V:1]A|[V:2]B|\nV:1\nc|\nV:2\nd|", "AC"),
     "! that means nothing here": ("A!B", "AB"),
     "change of tempo": ("A|[Q:1/4=50]B", "AB"),
-    "colon between bar lines": ("A|:|B", "AB"),
+    "colon between bar lines": ("A|:|B", "AAB"),
     "macro": ("A\nm:~g3=g{a}g{f}g\nB", "AB"),
 }
 

@@ -134,7 +134,12 @@ def bars(draw) -> Bar:
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.sampled_from(["C", "F", "B"]), st.integers(-1, 1), st.sampled_from(["major", "phrygian"]), st.lists(bars(), min_size=1, max_size=4))
+@given(
+    st.sampled_from(["C", "F", "B"]),
+    st.integers(-1, 1),
+    st.sampled_from(["major", "phrygian"]),
+    st.lists(bars(), min_size=1, max_size=4),
+)
 def test_parse_inverts_write(letter, accidental, mode, music):
     tune = Tune(Key(letter, accidental, mode), Metre(4, 4), tuple(music))
     assert abc.parse(abc.write(tune)) == [tune]

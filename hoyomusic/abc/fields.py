@@ -90,7 +90,8 @@ def _read_mode(text: str, value: str) -> tuple[str, str]:
         return "minor", "key with a capital M read as minor"
     mode = "major" if not text else _MODES.get(text.lower()[:3])
     if mode is None:
-        raise AbcError(f"key {_quote(value)} has no known mode", remedy="write one of maj, min, mix, dor, phr, lyd, loc")
+        remedy = "write one of maj, min, mix, dor, phr, lyd, loc"
+        raise AbcError(f"key {_quote(value)} has no known mode", remedy=remedy)
     return mode, ""
 
 

@@ -218,8 +218,9 @@ class Music:
             before, behind = (1, 0) if begins else (0, 1)
         elif before == len(symbols):
             before, behind = before - before // 2, before // 2
-        elif ":" in symbols.strip(":"):
+        elif ":" in symbols.strip(":"):  # [|]:| and |:| stand where :| is meant
             self.place.notice("colon between bar lines")
+            before, behind = (max(before, 1), behind) if begins else (before, max(behind, 1))
         if max(before, behind) >= MAXIMUM_PLAYS:
             raise AbcError(f"a repeat of more than {MAXIMUM_PLAYS} plays", remedy="write fewer colons")
         sign = self.bar.sign

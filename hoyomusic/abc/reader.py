@@ -119,8 +119,9 @@ class _TuneReader:
         except AbcError as error:
             if error.line is not None:
                 raise
+            line, column = self.place.line, self.place.column + 1
             raise AbcError(
-                error.message, line=self.place.line, column=self.place.column + 1, where=self.source, remedy=error.remedy
+                error.message, line=line, column=column, where=self.source, remedy=error.remedy
             ) from None
 
     def _read(self) -> Reading:
