@@ -73,7 +73,9 @@ def parse(data: bytes, file: str) -> Archive:
     try:
         values = _Reader(program, members).load()
     # What a pickle can raise whose instructions are allowed one by one but make no sense together.
-    except (pickle.UnpicklingError, ArithmeticError, AttributeError, EOFError, LookupError, TypeError, ValueError) as error:
+    except (
+        pickle.UnpicklingError, ArithmeticError, AttributeError, EOFError, LookupError, TypeError, ValueError
+    ) as error:
         raise fault(file, FOREIGN) from error
     _check_values(values, file)
     return Archive(values, hashlib.sha256(data).hexdigest())
@@ -115,7 +117,8 @@ def _check_zip(data: bytes, file: str) -> dict[str, np.ndarray]:
             entries = archive.infolist()
             if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
                 raise fault(file, "holds compressed parts, which a model file never does")
-            if sum(entry.file_size for entry in entries) > len(data) or len({entry.filename for entry in entries}) < len(entries):
+            names = {entry.filename for entry in entries}
+            if len(names) < len(entries) or sum(entry.file_size for entry in entries) > len(data):
                 raise fault(file, "claims to hold more than it does")
             if archive.testzip() is not None:
                 raise fault(file, DAMAGED, "copy it again, or use another file")
@@ -126,7 +129,8 @@ def _check_zip(data: bytes, file: str) -> dict[str, np.ndarray]:
             members[entry.filename.partition("/")[2]] = whole[start : start + entry.file_size]
     except (zipfile.BadZipFile, struct.error, EOFError, OSError, LookupError, RuntimeError, ValueError) as error:
         raise fault(file, DAMAGED, "copy it again, or use another file") from error
-    if "data.pkl" not in members or len(members) < len(entries) or bytes(members.get("byteorder", b"little")) != b"little":
+    byte_order = bytes(members.get("byteorder", b"little"))
+    if "data.pkl" not in members or len(members) < len(entries) or byte_order != b"little":
         raise fault(file, FOREIGN)
     if len(members["data.pkl"]) > LARGEST_PICKLE:
         raise fault(file, f"describes its content in more than {LARGEST_PICKLE} bytes")
@@ -178,7 +182,8 @@ def _array(
     memory: _Memory, offset: int, size: tuple[int, ...], stride: tuple[int, ...], gradient: bool, hooks: None
 ) -> np.ndarray:
     """The stand-in for torch's function of this place in the file: `size` elements of `memory`, `stride` apart."""
-    if type(memory) is not _Memory or not all(type(number) is int and number >= 0 for number in (offset, *size, *stride)):
+    numbers = (offset, *size, *stride)
+    if type(memory) is not _Memory or not all(type(number) is int and number >= 0 for number in numbers):
         raise TypeError("a tensor is made of something else than memory and numbers")
     elements = memory.elements
     last = offset + sum((extent - 1) * step for extent, step in zip(size, stride, strict=True))

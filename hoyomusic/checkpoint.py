@@ -69,7 +69,7 @@ class Checkpoint:
 
 
 def save(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> Path:
-    """Write `checkpoint` (with tensors) to `path`: at every moment the old file or the whole new one is there.
+    """Write `checkpoint`, with tensors, to `path`: at every moment the old file or the whole new one is there.
 
     Raises CheckpointError for what could not be loaded again (weights that are not finite or of another
     shape, values that are not plain), StorageError when the disk is unwilling.
@@ -94,13 +94,14 @@ def save(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> Path:
 
 
 def load(path: str | os.PathLike[str]) -> Checkpoint:
-    """The checkpoint in `path`, with tensors. Raises CheckpointError for whatever else is there, and runs none of it."""
+    """The checkpoint in `path`, with tensors. Raises CheckpointError for whatever else is there, never runs it."""
     import torch
 
     found = load_arrays(path)
     weights, training = (
         # The arrays lie on the bytes of the file, which cannot be written to.
-        _mapped(part, np.ndarray, lambda array: torch.from_numpy(array.copy())) for part in (found.weights, found.training)
+        _mapped(part, np.ndarray, lambda array: torch.from_numpy(array.copy()))
+        for part in (found.weights, found.training)
     )
     return replace(found, weights=weights, training=training)
 

@@ -88,7 +88,7 @@ def tune_allocator() -> bool:
 
 
 def memory_used() -> dict[str, int]:
-    """Bytes in use, as far as the system tells: ``process`` (resident; on macOS the most so far), ``cuda`` (reserved)."""
+    """Bytes in use, where the system tells: ``process`` (resident; on macOS the most so far), ``cuda`` (reserved)."""
     used = {}
     if Path("/proc/self/statm").exists():
         used["process"] = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

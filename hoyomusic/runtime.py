@@ -17,13 +17,13 @@ NORM_EPSILON = 1e-5
 
 
 class Runtime(Protocol):
-    """A model one step at a time. A state is the runtime's own; it is never changed, so an old one can be gone back to."""
+    """A model one step at a time. A state is never changed, so that an old one can be gone back to."""
 
     def start(self, batch: int) -> Any:
         """The state of `batch` rows before their first id."""
 
     def step(self, ids: np.ndarray, region: np.ndarray, clock: np.ndarray, state: Any) -> tuple[np.ndarray, Any]:
-        """Logits (B, V) float32 for the ids after `ids` (B,), given with `region` (B,) and `clock` (B,); the new state."""
+        """Logits (B, V) float32 of what follows `ids` (B,) with their `region` (B,), `clock` (B,); the new state."""
 
 
 @dataclass(frozen=True)

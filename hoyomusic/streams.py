@@ -24,7 +24,7 @@ ORDER, REGION = 0, 1
 
 
 class Sample(NamedTuple):
-    """One sequence to learn: `ids` (n,) from its start to its end id, one `region`, and a `clock` value beside each id."""
+    """One sequence to learn: `ids` (n,) from start id to end id, one `region`, and a `clock` value beside each id."""
 
     ids: np.ndarray
     region: int

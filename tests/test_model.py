@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -91,7 +93,8 @@ def test_a_reset_withstands_weights_far_larger_than_trained_ones():
 
 def test_no_gradient_passes_a_reset():
     model, inputs = make_model(), make_inputs()
-    state = tuple(torch.randn(3, ROWS, 16, generator=torch.Generator().manual_seed(seed)).requires_grad_() for seed in (1, 2))
+    generator = torch.Generator().manual_seed(1)
+    state = tuple(torch.randn(3, ROWS, 16, generator=generator).requires_grad_() for _ in range(2))
     reset = none_reset(inputs)
     reset[1:, 7] = True
     model(*inputs, state, reset=reset)[0][:, 8:].square().sum().backward()
@@ -143,7 +146,7 @@ def test_statistics_count_valid_positions_only_and_never_boundaries():
     model = make_model().train()
     before = model.layers[0].norm.running_mean.clone(), model.layers[0].norm.running_var.clone()
     outputs = {}
-    model.layers[0].norm.register_forward_pre_hook(lambda module, arguments: outputs.update(values=arguments[0].detach()))
+    model.layers[0].norm.register_forward_pre_hook(lambda module, given: outputs.update(values=given[0].detach()))
     model(*inputs, valid=valid, reset=reset)
     counted = outputs["values"].view(STEPS, ROWS, 16).transpose(0, 1)[valid & ~reset]
     norm = model.layers[0].norm
@@ -224,13 +227,19 @@ def test_training_gives_every_weight_a_gradient():
         ({"vocabulary": 5.0}, "vocabulary is 5.0; give a whole number from 1 to 100000"),
         ({"vocabulary": True}, "vocabulary is True; give a whole number from 1 to 100000"),
         ({"vocabulary": 5, "dropout": 1.0}, "dropout is 1.0; give a share from 0 to less than 1"),
-        ({"vocabulary": 5, "weight_dropout": float("nan")}, "weight_dropout is nan; give a share from 0 to less than 1"),
+        ({"vocabulary": 5, "weight_dropout": math.nan}, "weight_dropout is nan; give a share from 0 to less than 1"),
     ],
 )
 def test_sizes_out_of_bounds_are_refused(sizes, message):
     with pytest.raises(UsageError) as caught:
         ModelConfig(**sizes)
     assert str(caught.value) == message
+
+
+def test_the_shapes_are_those_of_the_network():
+    for sizes in (SIZES, ModelConfig(7, 3, 2, embedding=4, hidden=5, layers=1)):
+        found = {name: tuple(weight.shape) for name, weight in HoyoMusicLSTM(sizes).state_dict().items()}
+        assert sizes.shapes() == found
 
 
 def test_sizes_survive_as_a_plain_dict():

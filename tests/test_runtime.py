@@ -47,7 +47,12 @@ def walk(engine: NumpyRuntime, ids: np.ndarray, region: np.ndarray, clock: np.nd
 
 
 @pytest.mark.parametrize(
-    "sizes", [ModelConfig(30, 4, 6, embedding=12, hidden=24, layers=3), ModelConfig(30, 4, 6, 12, 20, layers=1), ModelConfig(40, clocks=9, hidden=256)]
+    "sizes",
+    [
+        ModelConfig(30, 4, 6, embedding=12, hidden=24, layers=3),
+        ModelConfig(30, 4, 6, embedding=12, hidden=20, layers=1),
+        ModelConfig(40, clocks=9, hidden=256),
+    ],
 )
 def test_equals_the_network(sizes):
     model, (ids, region, clock) = make_model(sizes), make_inputs(sizes, 3, 40)

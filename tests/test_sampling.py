@@ -147,9 +147,9 @@ def test_a_tune_does_not_hang_on_its_batch():
 def test_frequencies_follow_the_softmax():
     logits, mask = make_logits(1), everything(1)
     mask[0, ::2] = False
+    config = SamplingConfig(temperature=1.5)
     drawn = np.bincount(
-        [sample(logits, mask, SamplingConfig(temperature=1.5), seed=1, tunes=[0], step=step)[0] for step in range(4000)],
-        minlength=VOCABULARY,
+        [sample(logits, mask, config, seed=1, tunes=[0], step=step)[0] for step in range(4000)], minlength=VOCABULARY
     )
     expected = np.where(mask[0], np.exp(logits[0].astype(float) / 1.5), 0)
     expected /= expected.sum()
@@ -162,8 +162,10 @@ def test_temperature_zero_takes_the_best_and_of_equals_the_first():
     logits, mask = make_logits(4), everything(4)
     mask[:, 0] = False
     best = np.where(mask, logits, -np.inf).argmax(1)
-    assert sample(logits, mask, SamplingConfig(temperature=0), seed=1, tunes=range(4), step=0).tolist() == best.tolist()
-    assert sample(np.zeros_like(logits), mask, SamplingConfig(temperature=0), seed=1, tunes=range(4), step=0).tolist() == [1] * 4
+    config = SamplingConfig(temperature=0)
+    assert sample(logits, mask, config, seed=1, tunes=range(4), step=0).tolist() == best.tolist()
+    level = np.zeros_like(logits)
+    assert sample(level, mask, config, seed=1, tunes=range(4), step=0).tolist() == [1] * 4
 
 
 def test_repetition_takes_its_nats_from_marked_ids():
@@ -171,9 +173,12 @@ def test_repetition_takes_its_nats_from_marked_ids():
     repeats = np.zeros((1, VOCABULARY), bool)
     repeats[0, 1:] = True
     config = SamplingConfig(repetition=30.0)
-    assert {int(sample(logits, mask, config, seed=1, tunes=[0], step=step, repeats=repeats)[0]) for step in range(50)} == {0}
-    free = {int(sample(logits, mask, config, seed=1, tunes=[0], step=step)[0]) for step in range(50)}
-    assert len(free) > 20
+
+    def drawn(**marks) -> set[int]:
+        return {int(sample(logits, mask, config, seed=1, tunes=[0], step=step, **marks)[0]) for step in range(50)}
+
+    assert drawn(repeats=repeats) == {0}
+    assert len(drawn()) > 20
     greedy = SamplingConfig(temperature=0, repetition=1.0)
     assert sample(logits, mask, greedy, seed=1, tunes=[0], step=0, repeats=~repeats).tolist() == [1]
 
@@ -228,7 +233,7 @@ def test_senseless_wishes_are_refused(wish, message):
 
 
 def test_a_draw_is_quick():
-    """A runtime's step takes about 120 us; drawing must stay small beside it. Five times the measured time is allowed."""
+    """A step of the model takes 120 us at least, drawing about 20; five times that is allowed."""
     logits, mask = make_logits(1), everything(1)
     mask[0, ::2] = False
     best = math.inf

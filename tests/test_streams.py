@@ -27,7 +27,8 @@ samples_of = st.lists(st.integers(2, 40), min_size=1, max_size=12).map(
 def line_of(streams) -> dict[str, np.ndarray]:
     """All segments joined again and the rows laid end to end."""
     batches = [streams[segment] for segment in range(len(streams))]
-    return {name: np.concatenate([getattr(batch, name) for batch in batches], axis=1).reshape(-1) for name in batches[0]._fields}
+    joined = [np.concatenate(parts, axis=1).reshape(-1) for parts in zip(*batches, strict=True)]
+    return dict(zip(batches[0]._fields, joined, strict=True))
 
 
 @settings(deadline=None, max_examples=60)
