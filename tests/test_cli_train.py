@@ -11,7 +11,7 @@ import pytest
 
 from hoyomusic.checkpoint import load
 from hoyomusic.cli.watching import JsonWatcher, LineWatcher, describe_memory, describe_seconds
-from hoyomusic.fit import RunStarted, StepDone
+from hoyomusic.fit import EpochEnded, RunStarted, StepDone
 from tests.conftest import BOOK, Said
 
 Hoyo = Callable[..., Said]
@@ -34,12 +34,15 @@ def test_train_tells_what_it_does_in_plain_lines(hoyo: Hoyo, tunes: Path) -> Non
     assert said.code == 0, said.err
     assert said.lines[0] == f"read 8 tunes: {tunes} (8)"
     assert any(line.startswith("learns from 7 tunes (") for line in said.lines)
-    assert any(line.endswith(" parameters on cpu in fp32; epochs 1 to 2") for line in said.lines)
-    epochs = [line for line in said.lines if line.startswith("epoch ")]
-    assert [line.partition(":")[0] for line in epochs] == ["epoch 1/2", "epoch 2/2"]
-    for line in epochs:
-        for told in ("nats a token", "a note)", "validation", "learning rate", "memory", "MiB"):
-            assert told in line
+    at = next(number for number, line in enumerate(said.lines) if line.endswith(" parameters on cpu in fp32"))
+    assert said.lines[at + 2].split() == ["epoch", "train", "validate", "train", "validate", "rate", "CPU", "second"]
+    rows = [line.split() for line in said.lines[at + 3 : -1]]
+    assert [row[0] for row in rows] == ["1/2", "2/2"]
+    for row in rows:
+        nats = [float(value) for value in row[1:5]]
+        assert nats[2] / nats[0] == pytest.approx(nats[3] / nats[1], rel=0.01)
+        assert row[5] == "0.003"
+        assert row[-3] == "memory"
     assert said.lines[-1] == "all epochs are done"
     assert said.err == f"the model is in {MODEL}; hear it with: hoyo generate --region Mondstadt --model {MODEL}\n"
     assert "\x1b" not in said.out
@@ -147,10 +150,12 @@ def test_steps_are_told_now_and_then() -> None:
     kept, passing = [], []
     watcher = LineWatcher(kept.append, passing.append, 0.0)
     watcher.on_event(RunStarted(10, 0, 0, 1234567, 7, 1, "cpu", "fp32"))
-    watcher.on_event(StepDone(0, 5, 4, 20, 2.5, 128, 4321.9, 3725.2))
-    assert kept == ["1,234,567 parameters on cpu in fp32; epochs 1 to 10"]
+    watcher.on_event(StepDone(0, 5, 5, 20, 2.5, 128, 4321.9, 3725.2))
+    watcher.on_event(EpochEnded(1, 20, 9000, 4.5, 2.25, 2.0, 0.003, 0, True))
+    assert kept[0] == "1,234,567 parameters on cpu in fp32"
+    assert kept[-1].startswith("  1/10   2.250    2.000    2.250    2.000       0.003      2,000   best   memory ")
     assert passing[0].startswith(
-        "epoch 1/10, step 5/20: 2.500 nats a token (2.500 a note), 4,322 tokens/s, 1:02:05 left, memory "
+        "epoch 1/10, step 5/20: 2.500 nats a token, 2.500 a note\n4,322 tokens/s, 1:02:05 left, memory "
     )
     seldom = LineWatcher(kept.append, passing.append, 60.0)
     seldom.progress("default", 500)

@@ -58,10 +58,10 @@ def open_watcher(as_json: bool) -> Iterator[Watcher]:
         console = Console(markup=False, emoji=False, highlight=False)
         with Live(console=console, refresh_per_second=4) as live:
             # What Live shows last stays on the screen: nothing is to stay.
-            yield LineWatcher(console.print, lambda line: live.update(Text(line)), 0.0)
+            yield LineWatcher(console.print, lambda lines: live.update(Text(lines)), 0.0)
             live.update("")
     else:
-        yield LineWatcher(_print_line, _print_line, PLAIN_STEP_SECONDS)
+        yield LineWatcher(_print_line, lambda lines: _print_line(lines.replace("\n", ", ")), PLAIN_STEP_SECONDS)
 
 
 def _print_line(line: str) -> None:
@@ -90,7 +90,7 @@ class JsonWatcher:
 
 
 class LineWatcher:
-    """Lines for people: `say` keeps a line for good, `show` a passing one, at most every `pause` seconds."""
+    """Lines for people: `say` keeps a line for good, `show` one or two that pass, at most every `pause` seconds."""
 
     def __init__(self, say: Callable[[str], None], show: Callable[[str], None], pause: float) -> None:
         self._say = say
@@ -103,30 +103,34 @@ class LineWatcher:
     def on_event(self, event: RunEvent) -> None:
         if isinstance(event, StepDone):
             self._pass(
-                f"epoch {event.epoch + 1}/{self._epochs}, step {event.segment + 1}/{event.segments}:"
-                f" {self._nats(event.loss)}, {event.tokens_per_second:,.0f} tokens/s,"
-                f" {describe_seconds(event.eta_seconds)} left, {describe_memory(memory_used())}"
-            )
-        elif isinstance(event, EpochEnded):
-            self._say(
-                f"epoch {event.epoch}/{self._epochs}: {self._nats(event.nats_per_token)};"
-                f" validation {self._nats(event.validation_nats_per_token)}{', best' if event.best else ''};"
-                f" learning rate {event.learning_rate:g}; {event.tokens / max(event.cpu_seconds, 1e-9):,.0f} tokens a CPU second;"
+                f"epoch {event.epoch + 1}/{self._epochs}, step {event.segment}/{event.segments}:"
+                f" {event.loss:.3f} nats a token, {event.loss / self._notes_per_token:.3f} a note\n"
+                f"{event.tokens_per_second:,.0f} tokens/s, {describe_seconds(event.eta_seconds)} left,"
                 f" {describe_memory(memory_used())}"
             )
+        elif isinstance(event, EpochEnded):
+            self._say(self._epoch_row(event))
         elif isinstance(event, CorpusReady):
             self._notes_per_token = event.notes_per_token
             self._tell_corpus(event)
+            self._pass("starting")
         elif isinstance(event, RunStarted):
             self._epochs = event.epochs
-            self._say(
-                f"{event.parameters:,} parameters on {event.device} in {event.precision};"
-                f" epochs {event.epoch + 1} to {event.epochs}"
-            )
+            self._say(f"{event.parameters:,} parameters on {event.device} in {event.precision}")
+            self._say("           nats a token       nats a note    learning   tokens a")
+            self._say(" epoch   train  validate   train  validate      rate   CPU second")
         elif isinstance(event, ModelKept):
             self._say(f"the model that was in {printable(str(event.path))} is kept as {printable(str(event.kept_as))}")
         elif isinstance(event, Stopped):
             self._say(REASONS[event.reason])
+
+    def _epoch_row(self, event: EpochEnded) -> str:
+        train, validation, notes = event.nats_per_token, event.validation_nats_per_token, self._notes_per_token
+        return (
+            f"{event.epoch:>3}/{self._epochs:<3}{train:>7.3f}{validation:>9.3f}{train / notes:>9.3f}{validation / notes:>9.3f}"
+            f"{event.learning_rate:>12.2g}{event.tokens / max(event.cpu_seconds, 1e-9):>11,.0f}"
+            f"{'   best' if event.best else '       '}   {describe_memory(memory_used())}"
+        ).rstrip()
 
     def progress(self, what: str, count: int) -> None:
         self._pass(f"reading {printable(what, 50)}: {count:,} tunes")
@@ -136,9 +140,6 @@ class LineWatcher:
         if now - self._shown >= self._pause:
             self._show(line)
             self._shown = now
-
-    def _nats(self, per_token: float) -> str:
-        return f"{per_token:.3f} nats a token ({per_token / self._notes_per_token:.3f} a note)"
 
     def _tell_corpus(self, event: CorpusReady) -> None:
         show_statistics(event.statistics)
