@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from hoyomusic import __version__, sampling
+from hoyomusic import __version__, checkpoint, sampling
 from hoyomusic.abc.fields import read_key
 from hoyomusic.errors import AbcError, CheckpointError, UsageError, VocabularyError
 from hoyomusic.grammar import Grammar, Phase, State, Wish
 from hoyomusic.regions import Region, Scale, find_region
-from hoyomusic.runtime import Runtime
+from hoyomusic.runtime import NumpyRuntime, Runtime, fold
 from hoyomusic.sampling import SamplingConfig
 from hoyomusic.score import choose_tempo
 from hoyomusic.tune import Bar, Header, Key, Metre, Note, Tempo, Tune
@@ -120,15 +120,12 @@ class HoyoMusicGenerator:
 
         Raises CheckpointError where there is no model, or where it is damaged or not ours.
         """
-        from hoyomusic import checkpoint
-        from hoyomusic.runtime import TorchRuntime, fold
-
         path = find_model(model)
-        loaded = checkpoint.load(path)
+        loaded = checkpoint.load_arrays(path)
         return cls(
-            TorchRuntime(fold(loaded)),
+            NumpyRuntime(fold(loaded.weights)),
             Vocabulary.from_dict(loaded.vocab),
-            identity=checkpoint.identity(path),
+            identity=loaded.identity,
             provenance=loaded.provenance,
             path=path,
         )
@@ -230,8 +227,8 @@ class HoyoMusicGenerator:
         count = sum(tokens[index].kind is Kind.BAR for index in ids)
         if wish.bars is not None and wish.bars <= count:
             raise UsageError(f"the prime has {count} bars already", where="--bars", remedy=f"ask for more than {count}")
-        if wish.length is not None and wish.length < len(ids) + 16:
-            raise UsageError(f"the prime has {len(ids)} tokens already", where="--length", remedy=f"ask for {len(ids) + 16} or more")
+        if wish.length is not None and wish.length < len(ids) + 24:
+            raise UsageError(f"the prime has {len(ids)} tokens already", where="--length", remedy=f"ask for {len(ids) + 24} or more")
         at = next(place for place, index in enumerate(ids) if tokens[index].kind is Kind.BARS)
         ids[at] = self.vocabulary.bars_id(wish.bars if wish.bars is not None else 0 if wish.length else max(16, 2 * count))
         return ids

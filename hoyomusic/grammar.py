@@ -43,8 +43,8 @@ CLOCKS = CLOCK_POSITIONS * CLOCK_BARS * CLOCK_LEFT
 CHORD_SPAN = 16
 CHORD_NOTES = 4
 
-# Tokens besides notes and their lengths that a bar can need: repeat sign, ending, upbeat, bar line.
-SIGNS_PER_BAR = 4
+# Tokens besides its notes that a bar can need: repeat sign, ending, an upbeat and its notes, bar lines.
+SIGNS_PER_BAR = 9
 
 # The fewest bars that the model may choose by itself; a wish may name fewer.
 FEWEST_BARS = 4
@@ -82,8 +82,8 @@ class Wish:
             raise UsageError("--bars and --length exclude each other", remedy="name one of them")
         if self.bars is not None and not 1 <= self.bars <= 10_000:
             raise UsageError(f"{self.bars} bars", where="--bars", remedy="ask for 1 to 10000")
-        if self.length is not None and not 16 <= self.length <= 100_000:
-            raise UsageError(f"{self.length} tokens", where="--length", remedy="ask for 16 to 100000")
+        if self.length is not None and not 24 <= self.length <= 100_000:
+            raise UsageError(f"{self.length} tokens", where="--length", remedy="ask for 24 to 100000")
         if self.metre is not None and (self.metre.beats, self.metre.unit) not in METRES:
             names = ", ".join(f"{beats}/{unit}" for beats, unit in METRES)
             raise UsageError(f"no metre {self.metre}", where="--metre", remedy=f"choose one of {names}")
@@ -243,7 +243,7 @@ class Grammar:
         if complete and not state.tied and not state.in_upbeat and state.position == state.full - max(state.upbeat, 0):
             mask[self._section_ends(state)] = True
         room = state.limit - state.position
-        if state.chord_notes and (self.wish.length is None or self._tokens_to_spend(state) > 2 * room // GRID):
+        if state.chord_notes and (self.wish.length is None or self._tokens_to_spend(state) > 2 * room // tables.shortest + 2):
             if not state.tied and state.chord_notes < CHORD_NOTES and self._join_mask(state).any():
                 mask[tables.join] = True
             goes_on = state.position < state.limit or (state.limit == state.full and not self._must_end(state))
@@ -296,7 +296,7 @@ class Grammar:
         return spare - bars_to_come * (self._tables.fewest_tokens(state.full) + SIGNS_PER_BAR)
 
     def _affordable(self, lengths: frozenset[int], room: int, tokens: int) -> frozenset[int]:
-        if tokens > 2 * room // GRID:
+        if tokens > 2 * room // self._tables.shortest:
             return lengths
         fewest = self._tables.fewest_tokens
         found = frozenset(length for length in lengths if fewest(length) + fewest(room - length) <= tokens)
@@ -579,6 +579,7 @@ class Tables:
             token.ticks: index for index, token in enumerate(vocabulary.tokens) if token.kind is Kind.LENGTH
         }
         self.lengths = frozenset(self.length_id)
+        self.shortest = min(self.lengths)
         self._falling = sorted((length for length in self.lengths if length % GRID == 0), reverse=True)
         self._fewest: dict[int, int] = {}
         self.upbeats = {
@@ -607,7 +608,7 @@ class Tables:
         return found
 
     def fewest_tokens(self, ticks: int) -> int:
-        """Few tokens in which notes can fill `ticks`: the longest lengths first, two tokens each, two more for a tuplet."""
+        """Few tokens in which notes can fill `ticks`: the longest first, two tokens each, two more notes for a tuplet."""
         found = self._fewest.get(ticks)
         if found is None:
             found, rest = 0, ticks

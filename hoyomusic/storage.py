@@ -119,6 +119,7 @@ def _storage_errors(path: str | os.PathLike[str]) -> Iterator[None]:
             errno.EROFS: "the disk is read-only",
             errno.EACCES: "permission denied",
             errno.ENOTDIR: "a part of its path is a file, not a folder",
+            errno.EEXIST: "a part of its path is a file, not a folder",
             errno.ENAMETOOLONG: "the name is too long",
         }.get(error.errno, error.strerror or str(error))
         raise StorageError(f"cannot be written: {reason}", where=str(path), remedy="choose another place") from error
