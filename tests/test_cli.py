@@ -8,6 +8,7 @@ import runpy
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -169,37 +170,52 @@ def test_regions_json(hoyo: Hoyo) -> None:
     assert natlan["scales"]["minor pentatonic"] == [0, 3, 5, 7, 10]
 
 
-def test_doctor_says_what_there_is(hoyo: Hoyo) -> None:
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What an installed HoyoMusic says it requires, whether or not it is installed here."""
+    lines = (ROOT / "requirements.txt").read_text().split()
+    monkeypatch.setattr(metadata, "requires", lambda name: [*lines, "pytest==9.2.0; extra == 'test'", "nothing; extra == 'more'"])
+    return lines
+
+
+def test_doctor_says_what_there_is(hoyo: Hoyo, installed: list[str]) -> None:
     said = hoyo("doctor", "--json")
     found = json.loads(said.out)
     parts = {part["name"]: part for part in found["parts"]}
-    assert parts["torch"]["found"]
     assert parts["torch"]["fits"]
-    assert parts["pytest"]["extra"] == "test"
+    assert parts["torch"]["found"].startswith(parts["torch"]["wanted"])
+    assert parts["pytest"] == {"name": "pytest", "wanted": "9.2.0", "found": "9.2.0", "extra": "test", "fits": True}
+    assert parts["nothing"] == {"name": "nothing", "wanted": "", "found": "", "extra": "more", "fits": False}
     assert found["machine"]["python"] == sys.version.split()[0]
     assert found["machine"]["cores"] >= 1
-    assert "process" in found["machine"]["memory"]
+    assert found["machine"]["memory"]["process"] > 2**20
+    assert found["remedy"] == ""
     assert (said.code == 0) == ("error" not in found["model"])
+    assert hoyo("doctor").lines[-1] == "all that is needed is installed"
 
 
-def test_doctor_names_the_command_that_mends(hoyo: Hoyo, monkeypatch: pytest.MonkeyPatch) -> None:
-    from importlib import metadata
+def test_doctor_names_the_command_that_mends(hoyo: Hoyo, installed: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    version = metadata.version
 
-    installed = metadata.version
-
-    def version(name: str) -> str:
+    def find(name: str) -> str:
         if name == "verovio":
             raise metadata.PackageNotFoundError(name)
-        return "0.1" if name == "typer" else installed(name)
+        return "0.1" if name == "typer" else version(name)
 
-    monkeypatch.setattr(metadata, "version", version)
+    monkeypatch.setattr(metadata, "version", find)
     said = hoyo("doctor")
     assert said.code == 1
-    typer_version = next(line for line in (ROOT / "requirements.txt").read_text().splitlines() if line.startswith("typer=="))
-    verovio_version = next(line for line in (ROOT / "requirements.txt").read_text().splitlines() if line.startswith("verovio=="))
-    mend = said.lines[-1]
-    assert mend.startswith("to mend: ")
-    assert set(mend.split("install ")[1].split()) == {typer_version, verovio_version}
+    wanted = [line for line in installed if line.startswith(("typer==", "verovio=="))]
+    assert said.lines[-1] == f"to mend: {sys.executable} -m pip install {' '.join(wanted)}"
+
+
+def test_doctor_of_a_program_that_is_not_installed(hoyo: Hoyo, monkeypatch: pytest.MonkeyPatch) -> None:
+    def find(name: str) -> list[str]:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "requires", find)
+    said = hoyo("doctor")
+    assert (said.code, said.lines[-1]) == (1, f"to mend: {sys.executable} -m pip install .")
 
 
 def test_the_book_is_sound_and_fits_its_nations() -> None:

@@ -35,14 +35,14 @@ def test_train_tells_what_it_does_in_plain_lines(hoyo: Hoyo, tunes: Path) -> Non
     assert said.lines[0] == f"read 8 tunes: {tunes} (8)"
     assert any(line.startswith("learns from 7 tunes (") for line in said.lines)
     at = next(number for number, line in enumerate(said.lines) if line.endswith(" parameters on cpu in fp32"))
-    assert said.lines[at + 2].split() == ["epoch", "train", "validate", "train", "validate", "rate", "CPU", "second"]
+    assert said.lines[at + 2].split() == ["epoch", "train", "validate", "train", "validate", "rate", "CPU", "s", "memory"]
     rows = [line.split() for line in said.lines[at + 3 : -1]]
     assert [row[0] for row in rows] == ["1/2", "2/2"]
     for row in rows:
         nats = [float(value) for value in row[1:5]]
         assert nats[2] / nats[0] == pytest.approx(nats[3] / nats[1], rel=0.01)
         assert row[5] == "0.003"
-        assert row[-3] == "memory"
+        assert row[8] == "MiB"
     assert said.lines[-1] == "all epochs are done"
     assert said.err == f"the model is in {MODEL}; hear it with: hoyo generate --region Mondstadt --model {MODEL}\n"
     assert "\x1b" not in said.out
@@ -153,7 +153,9 @@ def test_steps_are_told_now_and_then() -> None:
     watcher.on_event(StepDone(0, 5, 5, 20, 2.5, 128, 4321.9, 3725.2))
     watcher.on_event(EpochEnded(1, 20, 9000, 4.5, 2.25, 2.0, 0.003, 0, True))
     assert kept[0] == "1,234,567 parameters on cpu in fp32"
-    assert kept[-1].startswith("  1/10   2.250    2.000    2.250    2.000       0.003      2,000   best   memory ")
+    assert kept[-1].startswith("  1/10   2.250    2.000   2.250    2.000     0.003    2,000  ")
+    assert kept[-1].endswith(" MiB  best")
+    assert len(kept[-1]) < 80
     assert passing[0].startswith(
         "epoch 1/10, step 5/20: 2.500 nats a token, 2.500 a note\n4,322 tokens/s, 1:02:05 left, memory "
     )
@@ -164,5 +166,5 @@ def test_steps_are_told_now_and_then() -> None:
 
 def test_times_and_memory_in_words() -> None:
     assert describe_seconds(59.6) == "0:01:00"
-    assert describe_memory({"process": 300 * 2**20}) == "memory 300 MiB"
-    assert describe_memory({"process": 300 * 2**20, "cuda": 2**31}) == "memory 300 MiB, GPU 2,048 MiB"
+    assert describe_memory({"process": 300 * 2**20}) == "300 MiB"
+    assert describe_memory({"process": 300 * 2**20, "cuda": 2**31}) == "300 MiB, GPU 2,048 MiB"

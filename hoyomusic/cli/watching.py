@@ -105,7 +105,7 @@ class LineWatcher:
             self._pass(
                 f"epoch {event.epoch + 1}/{self._epochs}, step {event.segment}/{event.segments}:"
                 f" {event.loss:.3f} nats a token, {event.loss / self._notes_per_token:.3f} a note\n"
-                f"{event.tokens_per_second:,.0f} tokens/s, {describe_seconds(event.eta_seconds)} left,"
+                f"{event.tokens_per_second:,.0f} tokens/s, {describe_seconds(event.eta_seconds)} left, memory"
                 f" {describe_memory(memory_used())}"
             )
         elif isinstance(event, EpochEnded):
@@ -117,8 +117,8 @@ class LineWatcher:
         elif isinstance(event, RunStarted):
             self._epochs = event.epochs
             self._say(f"{event.parameters:,} parameters on {event.device} in {event.precision}")
-            self._say("           nats a token       nats a note    learning   tokens a")
-            self._say(" epoch   train  validate   train  validate      rate   CPU second")
+            self._say("           nats a token      nats a note  learning  tokens a")
+            self._say(" epoch   train validate   train validate      rate    CPU s  memory")
         elif isinstance(event, ModelKept):
             self._say(f"the model that was in {printable(str(event.path))} is kept as {printable(str(event.kept_as))}")
         elif isinstance(event, Stopped):
@@ -127,10 +127,10 @@ class LineWatcher:
     def _epoch_row(self, event: EpochEnded) -> str:
         train, validation, notes = event.nats_per_token, event.validation_nats_per_token, self._notes_per_token
         return (
-            f"{event.epoch:>3}/{self._epochs:<3}{train:>7.3f}{validation:>9.3f}{train / notes:>9.3f}{validation / notes:>9.3f}"
-            f"{event.learning_rate:>12.2g}{event.tokens / max(event.cpu_seconds, 1e-9):>11,.0f}"
-            f"{'   best' if event.best else '       '}   {describe_memory(memory_used())}"
-        ).rstrip()
+            f"{event.epoch:>3}/{self._epochs:<3}{train:>7.3f}{validation:>9.3f}{train / notes:>8.3f}{validation / notes:>9.3f}"
+            f"{event.learning_rate:>10.2g}{event.tokens / max(event.cpu_seconds, 1e-9):>9,.0f}"
+            f"  {describe_memory(memory_used())}{'  best' if event.best else ''}"
+        )
 
     def progress(self, what: str, count: int) -> None:
         self._pass(f"reading {printable(what, 50)}: {count:,} tunes")
@@ -160,4 +160,4 @@ def describe_seconds(seconds: float) -> str:
 def describe_memory(used: dict[str, int]) -> str:
     """Memory of the process, and of the graphics card where there is one."""
     card = f", GPU {used['cuda'] / 2**20:,.0f} MiB" if "cuda" in used else ""
-    return f"memory {used['process'] / 2**20:,.0f} MiB{card}"
+    return f"{used['process'] / 2**20:,.0f} MiB{card}"
