@@ -22,6 +22,7 @@ from hoyomusic.tuplets import Tuplet, group_tuplets
 
 if TYPE_CHECKING:
     from music21 import base, clef, duration, key, note, stream
+    from music21 import pitch as music21_pitch
 
 FILE_IN_ARCHIVE = "tune.musicxml"
 # The earliest time a zip archive can hold, in place of today.
@@ -42,7 +43,10 @@ def to_bytes(score: Score) -> bytes:
     """The tune of a score as MusicXML text in UTF-8; the same score gives the same bytes."""
     from music21.musicxml.m21ToXml import GeneralObjectExporter
 
-    text = GeneralObjectExporter(to_music21(score)).parse().decode("utf-8")
+    exporter = GeneralObjectExporter(to_music21(score))
+    # What music21 would add is there already, and in time that grows with the tune, not with its square.
+    exporter.makeNotation = False
+    text = exporter.parse().decode("utf-8")
     text = re.sub(r"\s*<encoding-date>.*?</encoding-date>", "", text)
     for number, name in enumerate(dict.fromkeys(re.findall(r'\bid="([A-Z][0-9a-f]{32})"', text)), start=1):
         text = text.replace(name, f"{name[0]}{number}")
@@ -71,7 +75,7 @@ def to_music21(score: Score) -> stream.Score:
     part = stream.Part(id="P1")
     part.partName = "Melody"
     metres, keys = tune.metres(), tune.keys()
-    measures = []
+    measures, tied = [], set()
     starts, _ = tune.section_edges()
     number = 0 if _is_upbeat(tune) else 1
     for index, bar in enumerate(tune.bars):
@@ -80,11 +84,11 @@ def to_music21(score: Score) -> stream.Score:
             measure.insert(0, _key_signature(keys[index]))
         if metres[index] is not None and (index == 0 or metres[index] != metres[index - 1]):
             measure.insert(0, _time_signature(metres[index]))
-        _put_notes(measure, bar, _tied_into(tune, index))
+        tied = _put_notes(measure, bar, tied, keys[index].signature)
         _put_marks(measure, bar, last=index == len(tune.bars) - 1)
         missing = Fraction(0) if metres[index] is None else 4 * (metres[index].length - bar.length)
         if missing:
-            # Without padding music21 fills short bars with rests.
+            # Beams follow the beats that are left.
             side = "paddingLeft" if starts[index] else "paddingRight"
             setattr(measure, side, missing)
             measure.showNumber = stream.enums.ShowNumber.NEVER
@@ -95,6 +99,8 @@ def to_music21(score: Score) -> stream.Score:
         if tune.parts:
             measures[0].insert(0, expressions.TextExpression(printable("play " + " ".join(tune.parts))))
     part.append(measures)
+    if tune.metre is not None:
+        part.makeBeams(inPlace=True)
     for start, stop in _endings(tune):
         bracket = spanner.RepeatBracket(measures[start:stop], number=",".join(map(str, tune.bars[start].ending)))
         part.insert(0, bracket)
@@ -116,12 +122,6 @@ def _is_upbeat(tune: Tune) -> bool:
     return bool(tune.metre and tune.bars and tune.bars[0].length < tune.metre.length)
 
 
-def _tied_into(tune: Tune, index: int) -> set[int]:
-    """MIDI pitches that are tied into the first note of a bar."""
-    before = next((bar.notes[-1] for bar in reversed(tune.bars[:index]) if bar.notes), None)
-    return {pitch.midi for pitch in before.ties} if before else set()
-
-
 def _endings(tune: Tune) -> Iterator[tuple[int, int]]:
     """The first bar of each ending and the one behind its last."""
     for start, bar in enumerate(tune.bars):
@@ -138,13 +138,39 @@ def _endings(tune: Tune) -> Iterator[tuple[int, int]]:
 # ------------------------------------------------------------------ notes
 
 
-def _put_notes(measure: stream.Measure, bar: Bar, tied: set[int]) -> None:
+class Accidentals:
+    """Which signs a bar needs: those that neither the signature nor the bar so far has set (by octave)."""
+
+    def __init__(self, signature: dict[str, int]) -> None:
+        self.signature = signature
+        self.seen: dict[tuple[str, int], int] = {}
+
+    def spell(self, pitch: Pitch, *, held: bool = False) -> music21_pitch.Pitch:
+        """The pitch for music21, which shows its sign or not; a tied one (`held`) repeats no sign."""
+        from music21 import pitch as music21_pitch
+
+        place = (pitch.letter, pitch.octave)
+        shown = not held and self.seen.get(place, self.signature.get(pitch.letter, 0)) != pitch.accidental
+        spelled = music21_pitch.Pitch(step=pitch.letter, octave=pitch.octave)
+        if shown or pitch.accidental:
+            spelled.accidental = music21_pitch.Accidental(pitch.accidental)
+            spelled.accidental.displayStatus = shown
+        if not held:
+            self.seen[place] = pitch.accidental
+        return spelled
+
+
+def _put_notes(measure: stream.Measure, bar: Bar, tied: set[int], signature: dict[str, int]) -> set[int]:
+    """Fill a measure; `tied` are the MIDI pitches held from the bar before, the result those held on."""
+    from music21 import note
+
+    accidentals = Accidentals(signature)
     brackets = {position: tuplet for tuplet in _tuplets(bar) for position in range(tuplet.start, tuplet.stop)}
     for position, written in enumerate(bar.notes):
         if written.symbol:
             measure.append(_symbol(written.symbol))
         for grace in written.graces:
-            measure.append(_grace(grace))
+            measure.append(note.Note(accidentals.spell(grace), type="eighth").getGrace())
         tuplet = brackets.get(position) or _lonely(written.length)
         pieces = list(_durations(written.length, tuplet.p, tuplet.q))
         if position in brackets:
@@ -155,8 +181,9 @@ def _put_notes(measure: stream.Measure, bar: Bar, tied: set[int]) -> None:
                 pieces[-1].tuplets[0].type = "startStop" if opens and len(pieces) == 1 else "stop"
         for number, piece in enumerate(pieces):
             starts = {pitch.midi for pitch in (written.ties if number == len(pieces) - 1 else written.pitches)}
-            measure.append(_element(written, piece, tied, starts))
+            measure.append(_element(written, piece, tied, starts, accidentals))
             tied = starts
+    return tied
 
 
 def _tuplets(bar: Bar) -> list[Tuplet]:
@@ -169,7 +196,9 @@ def _lonely(length: Fraction) -> Tuplet:
     return Tuplet(0, 0, odd, 1 << (odd.bit_length() - 1))
 
 
-def _element(written: Note, length: duration.Duration, tied: set[int], starts: set[int]) -> note.GeneralNote:
+def _element(
+    written: Note, length: duration.Duration, tied: set[int], starts: set[int], accidentals: Accidentals
+) -> note.GeneralNote:
     """A music21 note, chord or rest; `tied`: MIDI pitches held from before, `starts`: held into the next."""
     from music21 import chord, note, tie
 
@@ -177,7 +206,7 @@ def _element(written: Note, length: duration.Duration, tied: set[int], starts: s
         return note.Rest(duration=length)
     notes = []
     for pitch in written.pitches:
-        one = note.Note(_name(pitch), duration=length)
+        one = note.Note(accidentals.spell(pitch, held=pitch.midi in tied), duration=length)
         kinds = (pitch.midi in tied, pitch.midi in starts)
         if any(kinds):
             one.tie = tie.Tie({(False, True): "start", (True, False): "stop", (True, True): "continue"}[kinds])
@@ -212,16 +241,6 @@ def _largest_value(length: Fraction) -> tuple[Fraction, int]:
     if value > Fraction(1, SHORTEST_TYPE):
         dots = next((dots for dots in (2, 1) if value * (2 - Fraction(1, 2**dots)) == length), 0)
     return value, dots
-
-
-def _name(pitch: Pitch) -> str:
-    return f"{pitch.letter}{ACCIDENTALS[pitch.accidental]}{pitch.octave}"
-
-
-def _grace(pitch: Pitch) -> note.Note:
-    from music21 import note
-
-    return note.Note(_name(pitch), type="eighth").getGrace()
 
 
 def _symbol(text: str) -> base.Music21Object:
