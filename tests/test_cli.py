@@ -119,7 +119,7 @@ def test_all_ways_to_start_it_are_one(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["hoyo", "--version"])
     with pytest.raises(SystemExit) as ending:
-        runpy.run_path(str(start), run_name="__main__") if isinstance(start, Path) else runpy.run_module(start, run_name="__main__")
+        (runpy.run_path if isinstance(start, Path) else runpy.run_module)(str(start), run_name="__main__")
     assert ending.value.code == 0
     assert capfd.readouterr().out == f"hoyomusic {__version__}\n"
 
@@ -174,7 +174,8 @@ def test_regions_json(hoyo: Hoyo) -> None:
 def installed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What an installed HoyoMusic says it requires, whether or not it is installed here."""
     lines = (ROOT / "requirements.txt").read_text().split()
-    monkeypatch.setattr(metadata, "requires", lambda name: [*lines, "pytest==9.2.0; extra == 'test'", "nothing; extra == 'more'"])
+    extras = ["pytest==9.2.0; extra == 'test'", "nothing; extra == 'more'"]
+    monkeypatch.setattr(metadata, "requires", lambda name: [*lines, *extras])
     return lines
 
 

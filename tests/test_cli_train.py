@@ -35,7 +35,7 @@ def test_train_tells_what_it_does_in_plain_lines(hoyo: Hoyo, tunes: Path) -> Non
     assert said.lines[0] == f"read 8 tunes: {tunes} (8)"
     assert any(line.startswith("learns from 7 tunes (") for line in said.lines)
     at = next(number for number, line in enumerate(said.lines) if line.endswith(" parameters on cpu in fp32"))
-    assert said.lines[at + 2].split() == ["epoch", "train", "validate", "train", "validate", "rate", "CPU", "s", "memory"]
+    assert said.lines[at + 2].split() == "epoch train validate train validate rate CPU s memory".split()
     rows = [line.split() for line in said.lines[at + 3 : -1]]
     assert [row[0] for row in rows] == ["1/2", "2/2"]
     for row in rows:
@@ -111,9 +111,6 @@ def test_an_earlier_model_is_kept(hoyo: Hoyo, tunes: Path) -> None:
 
 def test_training_further_begins_with_the_weights_of_a_model(hoyo: Hoyo, tunes: Path) -> None:
     hoyo("train", "--corpus", tunes, "--epochs", 3, "--out", "first.pth", *TINY)
-    said = hoyo("train", "--from", "first.pth", "--corpus", BOOK.with_name("book.abc"), "--corpus", tunes, "--out", "more.pth",
-                "--epochs", 1, "--rows", 2, "--steps", 64, "--dropout", 0, "--json")  # fmt: skip
-    assert said.code == 1  # the book itself comes first and gives no tune to judge by
     said = hoyo("train", "--from", "first.pth", "--corpus", tunes, "--out", "more.pth", "--epochs", 1, "--json",
                 "--rows", 2, "--steps", 64, "--dropout", 0)  # fmt: skip
     assert said.code == 0, said.err

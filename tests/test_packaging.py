@@ -100,7 +100,8 @@ def test_the_wheel_holds_the_package_its_data_and_the_model(wheel: Path) -> None
         names = set(archive.namelist())
         text = archive.read(next(name for name in names if name.endswith(".dist-info/METADATA"))).decode()
         assert archive.read("hoyomusic/models/default.pth") == MODEL.read_bytes()
-    files = {str(path.relative_to(ROOT)) for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    paths = [path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    files = {str(path.relative_to(ROOT)) for path in paths}
     packed = {name for name in names if ".dist-info/" not in name}
     assert packed == files | {"hoyomusic/models/default.pth"}
     wanted = re.findall(r"^Requires-Dist: ([^;\n]+)$", text, re.MULTILINE)

@@ -8,6 +8,8 @@ from hoyomusic.errors import UsageError
 from hoyomusic.regions import LABEL_RULES, REGIONS, Region, find_region, label_shipped_tune
 from hoyomusic.tune import MODE_FIFTHS
 
+ALL_OF_THEM = "choose one of Teyvat, Mondstadt, Liyue, Inazuma, Sumeru, Fontaine, Natlan, Snezhnaya"
+
 by_name = pytest.mark.parametrize("region", REGIONS, ids=lambda region: region.name)
 
 
@@ -19,8 +21,8 @@ def test_labels_are_those_of_the_hoyomusic_set() -> None:
 
 @by_name
 def test_every_name_finds_its_nation(region: Region) -> None:
-    for name in (region.name, region.name.upper(), f" {region.name.lower()} ", region.chinese, region.label, str(region.label)):
-        assert find_region(name) is region
+    for name in (region.name, region.name.upper(), f" {region.name.lower()} ", region.chinese, region.label):
+        assert find_region(name) is find_region(str(name)) is region
 
 
 @pytest.mark.parametrize(
@@ -28,9 +30,9 @@ def test_every_name_finds_its_nation(region: Region) -> None:
     [
         ("Mondstat", "there is no nation 'Mondstat'; did you mean Mondstadt?"),
         ("inazum", "there is no nation 'inazum'; did you mean Inazuma?"),
-        ("../../etc", "there is no nation '../../etc'; choose one of Teyvat, Mondstadt, Liyue, Inazuma, Sumeru, Fontaine, Natlan, Snezhnaya"),
-        ("", "there is no nation ''; choose one of Teyvat, Mondstadt, Liyue, Inazuma, Sumeru, Fontaine, Natlan, Snezhnaya"),
-        ("8", "there is no nation '8'; choose one of Teyvat, Mondstadt, Liyue, Inazuma, Sumeru, Fontaine, Natlan, Snezhnaya"),
+        ("../../etc", f"there is no nation '../../etc'; {ALL_OF_THEM}"),
+        ("", f"there is no nation ''; {ALL_OF_THEM}"),
+        ("8", f"there is no nation '8'; {ALL_OF_THEM}"),
     ],
 )
 def test_no_other_name_finds_one(name: str, message: str) -> None:

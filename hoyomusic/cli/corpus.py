@@ -31,7 +31,7 @@ HoyomusicOption = Annotated[
 ]
 
 
-@app.command("stats", epilog=examples("hoyo corpus stats", "hoyo corpus stats --corpus default --corpus ~/tunes --json"))
+@app.command("stats", epilog=examples("hoyo corpus stats", "hoyo corpus stats --corpus ~/tunes --json"))
 def stats(
     sources: SourcesOption = None,
     use_hoyomusic: UseHoyomusicOption = False,
@@ -67,7 +67,7 @@ def build(
 def add(
     path: Annotated[Path, typer.Argument(help="An ABC file, a folder of them, or rows as hoyoMusic has them.")],
     name: Annotated[
-        str | None, typer.Option("--name", help="What to call it (a-z, 0-9, - and _); else as the file or folder is called.")
+        str | None, typer.Option("--name", help="What to call it (a-z, 0-9, - and _); else as the path ends.")
     ] = None,
     region: Annotated[str | None, typer.Option("--region", help="The nation that all its tunes teach.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Give the name to this corpus even if it is taken.")] = False,
@@ -102,7 +102,8 @@ def show_statistics(counts: dict[str, Any]) -> None:
     console = output()
     sources = ", ".join(f"{printable(name)} ({count:,})" for name, count in counts["sources"].items())
     console.print(f"read {counts['read']:,} tunes: {sources}")
-    table = new_table("nation", "read", "unique", "with metre", "usable", numbers=("read", "unique", "with metre", "usable"))
+    stages = ("read", "unique", "with metre", "usable")
+    table = new_table("nation", *stages, numbers=stages)
     for region, stage in counts["stages"].items():
         table.add_row(region or "(left out)", *(f"{stage[name]:,}" for name in ("raw", "unique", "metred", "usable")))
     console.print(table)

@@ -68,7 +68,9 @@ def find_parts() -> list[Part]:
 
 def mend(parts: list[Part]) -> str:
     """The command that installs what is needed and missing; empty where nothing is."""
-    missing = [f"{part.name}=={part.wanted}" if part.wanted else part.name for part in parts if not part.extra and not part.fits]
+    missing = [
+        f"{part.name}=={part.wanted}" if part.wanted else part.name for part in parts if not (part.extra or part.fits)
+    ]
     if not missing:
         return ""
     if missing == ["hoyomusic"]:
@@ -100,7 +102,8 @@ def _show(machine: dict[str, Any], model: dict[str, Any], parts: list[Part], rem
     for name, value in machine.items():
         if name == "cards":
             for card in value:
-                console.print(f"card: {card['name']}, {card['memory_bytes'] / 2**30:.0f} GiB, bf16 {_yes(card['bf16'])}")
+                memory = f"{card['memory_bytes'] / 2**30:.0f} GiB"
+                console.print(f"card: {card['name']}, {memory}, bf16 {_yes(card['bf16'])}")
         elif name == "memory":
             console.print(f"memory in use: {value['process'] / 2**20:,.0f} MiB")
         else:

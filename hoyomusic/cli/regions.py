@@ -15,7 +15,7 @@ EXAMPLES = examples("hoyo regions", "hoyo regions --model default --json")
 
 def regions(
     model: Annotated[
-        str | None, typer.Option("--model", metavar="PATH|default", help="The model asked; else the one that generate takes.")
+        str | None, typer.Option("--model", metavar="PATH|default", help="Whom to ask; else the one generate takes.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a nation.")] = False,
 ) -> None:

@@ -26,10 +26,10 @@ LARGEST_FILE = 64 * 2**20
 def render(
     tunes: Annotated[list[Path], typer.Argument(metavar="TUNE.abc...", help="ABC files, of one tune or many.")],
     out: Annotated[
-        str, typer.Option("-o", "--out", metavar="FILE|FOLDER/", help="A file, whose suffix is the format, or a folder.")
+        str, typer.Option("-o", "--out", metavar="FILE|FOLDER/", help="A file, its suffix the format, or a folder.")
     ],
     formats: Annotated[
-        str | None, typer.Option("--format", metavar="LIST", help="Formats to write into the folder, as in mid,wav,svg.")
+        str | None, typer.Option("--format", metavar="LIST", help="Formats for the folder, as in mid,wav,svg.")
     ] = None,
     region: Annotated[
         str | None, typer.Option("--region", help="The nation whose band plays; else the one that the tune names.")

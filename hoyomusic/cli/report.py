@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from hoyomusic.cli.console import new_table, output, write_json
@@ -31,7 +30,7 @@ class Report:
     def __enter__(self) -> Report:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         if not self.as_json and self._table.row_count:
             console = output()
             console.print(self._table)
@@ -50,10 +49,9 @@ class Report:
             told = {"title": title, "key": key, "metre": metre, "bars": len(tune.bars), "seconds": round(seconds, 2)}
             write_json({**told, "faults": faults, "files": names, **(more or {})})
             return
-        self._table.add_row(
-            printable(title, TITLE_WIDTH), key, metre, str(len(tune.bars)), f"{seconds:.1f}", printable(list_files(names))
-        )
-        self._faults += [f"{printable(title, TITLE_WIDTH)}, {fault}" for fault in faults]
+        shown = printable(title, TITLE_WIDTH)
+        self._table.add_row(shown, key, metre, str(len(tune.bars)), f"{seconds:.1f}", printable(list_files(names)))
+        self._faults += [f"{shown}, {fault}" for fault in faults]
 
 
 def list_files(names: Sequence[str]) -> str:

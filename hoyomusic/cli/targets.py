@@ -72,4 +72,5 @@ def short_stem(name: str) -> str:
     >>> len(short_stem("\\N{CJK UNIFIED IDEOGRAPH-8499}" * 80).encode())
     120
     """
-    return unicodedata.normalize("NFC", name).encode("utf-8", "surrogateescape")[:LONGEST_STEM].decode("utf-8", "ignore")
+    data = unicodedata.normalize("NFC", name).encode("utf-8", "surrogateescape")
+    return data[:LONGEST_STEM].decode("utf-8", "ignore")

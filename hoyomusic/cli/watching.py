@@ -126,9 +126,10 @@ class LineWatcher:
 
     def _epoch_row(self, event: EpochEnded) -> str:
         train, validation, notes = event.nats_per_token, event.validation_nats_per_token, self._notes_per_token
+        speed = event.tokens / max(event.cpu_seconds, 1e-9)
         return (
-            f"{event.epoch:>3}/{self._epochs:<3}{train:>7.3f}{validation:>9.3f}{train / notes:>8.3f}{validation / notes:>9.3f}"
-            f"{event.learning_rate:>10.2g}{event.tokens / max(event.cpu_seconds, 1e-9):>9,.0f}"
+            f"{event.epoch:>3}/{self._epochs:<3}{train:>7.3f}{validation:>9.3f}"
+            f"{train / notes:>8.3f}{validation / notes:>9.3f}{event.learning_rate:>10.2g}{speed:>9,.0f}"
             f"  {describe_memory(memory_used())}{'  best' if event.best else ''}"
         )
 
