@@ -269,3 +269,9 @@ def test_a_bar_of_many_notes_takes_time_in_proportion():
 def test_beams_follow_the_metre():
     beams = [element.findtext("beam") for element in elements(perform(THREE_TIMES), "note")]
     assert beams[:6] == ["begin", "continue", "end"] * 2
+
+
+def test_a_note_too_short_to_print_is_an_error():
+    tune = Tune(Key("C"), None, (Bar((note("C5", Fraction(1, 4096)),)),))
+    with pytest.raises(RenderError, match=r"a note of 1/4096 has no printed value; write .mid or .abc instead"):
+        musicxml.to_bytes(perform(tune))

@@ -14,6 +14,7 @@ from fractions import Fraction
 from statistics import median
 from typing import TYPE_CHECKING
 
+from hoyomusic.errors import RenderError
 from hoyomusic.harmony import FIFTH, MAJOR, MINOR, read_symbol
 from hoyomusic.score import Score
 from hoyomusic.text import printable
@@ -28,7 +29,7 @@ FILE_IN_ARCHIVE = "tune.musicxml"
 # The earliest time a zip archive can hold, in place of today.
 NO_TIME = (1980, 1, 1, 0, 0, 0)
 ACCIDENTALS = {-2: "--", -1: "-", 0: "", 1: "#", 2: "##"}
-SHORTEST_TYPE = 1024
+SHORTEST_VALUE = Fraction(1, 1024)
 LONGEST_TEXT = 2000
 
 KINDS = {
@@ -40,7 +41,10 @@ KINDS = {
 
 
 def to_bytes(score: Score) -> bytes:
-    """The tune of a score as MusicXML text in UTF-8; the same score gives the same bytes."""
+    """The tune of a score as MusicXML text in UTF-8; the same score gives the same bytes.
+
+    Raises RenderError for notes that are too short to be printed.
+    """
     from music21.musicxml.m21ToXml import GeneralObjectExporter
 
     exporter = GeneralObjectExporter(to_music21(score))
@@ -215,12 +219,17 @@ def _element(
 
 
 def _durations(length: Fraction, actual: int, normal: int) -> Iterator[duration.Duration]:
-    """The note values that make up `length` (whole notes) inside of a tuplet of `actual` in the time of `normal`."""
+    """The note values that make up `length` (whole notes) inside of a tuplet of `actual` in the time of `normal`.
+
+    Raises RenderError below a 1024th, the shortest that MusicXML names.
+    """
     from music21 import duration
 
     rest = length * actual / normal
     while rest:
         value, dots = _largest_value(rest)
+        if value < SHORTEST_VALUE:
+            raise RenderError(f"a note of {length} has no printed value", remedy="write .mid or .abc instead")
         found = duration.Duration(type=duration.typeFromNumDict[1 / value], dots=dots)
         if actual != 1:
             found.appendTuplet(duration.Tuplet(actual, normal))
@@ -238,7 +247,7 @@ def _largest_value(length: Fraction) -> tuple[Fraction, int]:
     while value > length:
         value /= 2
     dots = 0
-    if value > Fraction(1, SHORTEST_TYPE):
+    if value > SHORTEST_VALUE:
         dots = next((dots for dots in (2, 1) if value * (2 - Fraction(1, 2**dots)) == length), 0)
     return value, dots
 
@@ -290,7 +299,7 @@ def _tempo_mark(score: Score) -> base.Music21Object:
 
     written = score.tune.header.tempo
     beat = score.tune.metre.beat if score.tune.metre else Fraction(1, 4)
-    if written is not None:
+    if written is not None and written.beat >= Fraction(1, 64):
         beat = written.beat
     value, dots = _largest_value(beat)
     quarters = Fraction(60_000_000, score.tempi[0].microseconds_per_quarter)
