@@ -20,13 +20,14 @@ from hoyomusic.fit import FitConfig, StepDone, fit, measure
 from hoyomusic.grammar import CLOCKS
 from hoyomusic.model import HoyoMusicLSTM, ModelConfig
 from hoyomusic.regions import REGIONS
-from hoyomusic.training import Dataset, prepare
+from hoyomusic.training import Dataset, TrainingConfig, prepare
 from hoyomusic.vocab import LAYOUTS, Vocabulary
 
 
 def train_for(dataset: Dataset, vocabulary: Vocabulary, cpu_seconds: float, settings: FitConfig) -> dict[str, float]:
     """Train a fresh model for so many CPU seconds; nats per note and the speed in notes."""
-    model = HoyoMusicLSTM(ModelConfig(len(vocabulary), len(REGIONS), CLOCKS), seed=settings.seed)
+    sizes = ModelConfig(len(vocabulary), len(REGIONS), CLOCKS, dropout=TrainingConfig().dropout)
+    model = HoyoMusicLSTM(sizes, seed=settings.seed)
     settings = replace(settings, boundary_id=vocabulary.ids["<boundary>"])
     began = time.process_time()
     tokens = 0

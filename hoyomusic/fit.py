@@ -46,7 +46,7 @@ class FitConfig:
     """
 
     epochs: int = 30
-    rows: int = 64
+    rows: int = 32
     steps: int = 32
     learning_rate: float = 3e-3
     weight_decay: float = 0.01

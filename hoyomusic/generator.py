@@ -158,8 +158,8 @@ class HoyoMusicGenerator:
         primed: list[int] = []
         if request.prime is not None:
             key = request.prime.key
-            wish = replace(wish, tonic=(key.letter, key.accidental), mode=key.mode, metre=request.prime.metre, scale=None)
             primed = self._prime_ids(request.prime, wish)
+            wish = replace(wish, tonic=(key.letter, key.accidental), mode=key.mode, metre=request.prime.metre, scale=None)
         return _Voice(Grammar(self.vocabulary, wish), index, label, primed)
 
     def _sample(self, voices: list[_Voice], request: Request) -> None:
@@ -329,8 +329,8 @@ _NOUNS = (
 
 def name_tune(region: Region, seed: int, index: int) -> str:
     """A title of our own, from the nation's name and the seed."""
-    adjective = _ADJECTIVES[draw(seed, index, "adjective", len(_ADJECTIVES))]
-    noun = _NOUNS[draw(seed, index, "noun", len(_NOUNS))]
+    adjective = _ADJECTIVES[draw(seed, index, f"adjective {region.name}", len(_ADJECTIVES))]
+    noun = _NOUNS[draw(seed, index, f"noun {region.name}", len(_NOUNS))]
     return f"{adjective} {noun} of {region.name}"
 
 

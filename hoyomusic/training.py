@@ -53,7 +53,7 @@ class TrainingConfig:
     embedding: int = 256
     hidden: int = 512
     layers: int = 3
-    dropout: float = 0.3
+    dropout: float = 0.15
     weight_dropout: float = 0.0
     device: str = "auto"
     fit: FitConfig = field(default_factory=FitConfig)

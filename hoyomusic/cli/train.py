@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hoyomusic.cli.console import examples, note
+from hoyomusic.cli.console import examples, given, note
 from hoyomusic.cli.corpus import SOURCES_HELP, HoyomusicOption, UseHoyomusicOption, choose_hoyomusic
 
 if TYPE_CHECKING:
@@ -24,32 +24,33 @@ TRAIN_EXAMPLES = examples(
 )
 RESUME_EXAMPLES = examples("hoyo resume", "hoyo resume models/mine.pth --epochs 40")
 
-USER_MODEL = Path("models/hoyomusic_generator.pth")
-
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object an event instead of the display.")]
 
 
 def train(
     max_samples: Annotated[int | None, typer.Option("--max-samples", help="Take at most so many tunes.")] = None,
-    epochs: Annotated[int, typer.Option("--epochs", help="How often to go through all tunes, at most.")] = 30,
+    epochs: Annotated[int | None, typer.Option("--epochs", help="How often to go through all tunes, at most.")] = None,
     sources: Annotated[list[str] | None, typer.Option("--corpus", metavar="NAME|PATH", help=SOURCES_HELP)] = None,
     use_hoyomusic: UseHoyomusicOption = False,
     hoyomusic: HoyomusicOption = None,
-    out: Annotated[Path, typer.Option("--out", metavar="FILE.pth", help="Where the model goes.")] = USER_MODEL,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE.pth", help="Where the model goes.")] = None,
     start: Annotated[
         Path | None, typer.Option("--from", metavar="CHECKPOINT", help="Begin with the weights of this model.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Chooses first weights, order and dropout.")] = 0,
-    embedding: Annotated[int, typer.Option("--embedding", help="Width of the embedding.")] = 256,
-    hidden: Annotated[int, typer.Option("--hidden", help="Width of the LSTM layers.")] = 512,
-    layers: Annotated[int, typer.Option("--layers", help="Number of LSTM layers.")] = 3,
-    dropout: Annotated[float, typer.Option("--dropout", help="Share of the layers' outputs dropped.")] = 0.15,
-    rows: Annotated[int, typer.Option("--rows", help="Streams that are read side by side.")] = 32,
-    steps: Annotated[int, typer.Option("--steps", help="Tokens of each stream in one step of training.")] = 32,
-    learning_rate: Annotated[float, typer.Option("--learning-rate", help="The rate to begin with.")] = 3e-3,
-    patience: Annotated[int, typer.Option("--patience", help="Epochs without gain before training ends.")] = 5,
-    precision: Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16.")] = "auto",
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
+    seed: Annotated[int | None, typer.Option("--seed", help="Chooses first weights, order and dropout.")] = None,
+    embedding: Annotated[int | None, typer.Option("--embedding", help="Width of the embedding.")] = None,
+    hidden: Annotated[int | None, typer.Option("--hidden", help="Width of the LSTM layers.")] = None,
+    layers: Annotated[int | None, typer.Option("--layers", help="Number of LSTM layers.")] = None,
+    dropout: Annotated[float | None, typer.Option("--dropout", help="Share of the layers' outputs dropped.")] = None,
+    weight_dropout: Annotated[
+        float | None, typer.Option("--weight-dropout", help="Share of the recurrent weights dropped.")
+    ] = None,
+    rows: Annotated[int | None, typer.Option("--rows", help="Streams that are read side by side.")] = None,
+    steps: Annotated[int | None, typer.Option("--steps", help="Tokens of each stream in one step.")] = None,
+    learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="The rate to begin with.")] = None,
+    patience: Annotated[int | None, typer.Option("--patience", help="Epochs without gain before the end.")] = None,
+    precision: Annotated[str | None, typer.Option("--precision", help="auto, fp32 or bf16.")] = None,
+    device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train a model on tunes. Ctrl-C stops after the step under way and loses nothing.
@@ -59,27 +60,27 @@ def train(
     from hoyomusic import training
     from hoyomusic.fit import FitConfig
 
+    fit = given(
+        epochs=epochs, rows=rows, steps=steps, learning_rate=learning_rate, patience=patience,
+        precision=precision, seed=seed,
+    )  # fmt: skip
+    sizes = given(
+        max_samples=max_samples, out=out, start=start, embedding=embedding, hidden=hidden, layers=layers,
+        dropout=dropout, weight_dropout=weight_dropout, device=device,
+    )  # fmt: skip
     config = training.TrainingConfig(
         corpus=tuple(sources or ("default",)),
         hoyomusic=choose_hoyomusic(use_hoyomusic, hoyomusic),
-        max_samples=max_samples,
-        out=out,
-        start=start,
-        embedding=embedding,
-        hidden=hidden,
-        layers=layers,
-        dropout=dropout,
-        device=device,
-        fit=FitConfig(
-            epochs=epochs, rows=rows, steps=steps, learning_rate=learning_rate, patience=patience,
-            precision=precision, seed=seed,
-        ),
+        fit=FitConfig(**fit),
+        **sizes,
     )
-    _watch(lambda **hooks: training.train(config, **hooks), out, as_json)
+    _watch(lambda **hooks: training.train(config, **hooks), config.out, as_json)
 
 
 def resume(
-    checkpoint: Annotated[Path, typer.Argument(metavar="[CHECKPOINT]", help="The model to go on with.")] = USER_MODEL,
+    checkpoint: Annotated[
+        Path | None, typer.Argument(metavar="[CHECKPOINT]", help="The model; else the one that train made here.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", help="The total, finished ones counted in.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Go on even if the corpus has changed.")] = False,
     as_json: JsonOption = False,
@@ -87,7 +88,8 @@ def resume(
     """Go on with a training run where it stopped, as if it never had."""
     from hoyomusic import training
 
-    _watch(lambda **hooks: training.resume(checkpoint, epochs=epochs, force=force, **hooks), checkpoint, as_json)
+    path = checkpoint or training.DEFAULT_OUT
+    _watch(lambda **hooks: training.resume(path, epochs=epochs, force=force, **hooks), path, as_json)
 
 
 def _watch(start: Callable[..., FitState], path: Path, as_json: bool) -> None:
