@@ -15,7 +15,8 @@ from hoyomusic.arrangement import arrange
 from hoyomusic.arrangement.levels import drum_volume, program_lufs, volume
 from hoyomusic.arrangement.texture import drums_for, groups_of, metre_name, patterns, pulse, style_of, texture_for
 from hoyomusic.arrangement.voicing import bass_pitch, chord_pitches, close_position, drone_pitches
-from hoyomusic.harmony import FIFTH, MAJOR, Chord, harmonise
+from hoyomusic.harmony import harmonise
+from hoyomusic.harmony.chord import FIFTH, MAJOR, Chord
 from hoyomusic.regions import REGIONS, find_region
 from hoyomusic.score import bar_grid, perform, played_bars, sounding_notes, to_ticks
 from hoyomusic.tune import Bar, Key, Metre, Note, Pitch, Tune

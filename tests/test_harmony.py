@@ -8,19 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hoyomusic.harmony import (
-    DRONES,
-    FIFTH,
-    MAJOR,
-    MINOR,
-    PENTATONIC,
-    Chord,
-    find_mode,
-    find_pentatonic,
-    harmonise,
-    learned_table,
-    read_symbol,
-)
+from hoyomusic.harmony import find_mode, find_pentatonic, harmonise
+from hoyomusic.harmony.chord import FIFTH, MAJOR, MINOR, Chord, read_symbol
+from hoyomusic.harmony.tables import DRONES, PENTATONIC, learned_table
 from hoyomusic.regions import REGIONS, find_region
 from hoyomusic.score import SoundingNote, played_bars, sounding_notes
 from hoyomusic.tune import Bar, Key, Metre, Note, Pitch, Tune

@@ -15,7 +15,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from hoyomusic.errors import RenderError
-from hoyomusic.harmony import FIFTH, MAJOR, MINOR, read_symbol
+from hoyomusic.harmony.chord import FIFTH, MAJOR, MINOR, read_symbol
 from hoyomusic.score import Score
 from hoyomusic.text import printable
 from hoyomusic.tune import Bar, Key, Metre, Note, Pitch, Tune

@@ -4,58 +4,27 @@ A melody is cut into slots (half a bar in 4/4, a crotchet in 2/4, a bar in 3/4, 
 6/8). Each chord of a table gets a score in each slot: its weight for each melody note x how long the
 note sounds, a bias, the place in the phrase, the end of a section; along the path come transition
 and change. Viterbi finds the best path. The tables for major and minor were learned from chord
-symbols that people wrote (`arrangement_data/harmony.json`); the others are made here, by rule. Where
+symbols that people wrote (`arrangement_data/harmony.json`); the others are made by rule. Where
 a tune brings its own chord symbols, these are taken.
 """
 
 from __future__ import annotations
 
-import json
-import re
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
-from importlib.resources import files
 from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
 
+from hoyomusic.harmony.chord import MAJOR, Chord, read_symbol
+from hoyomusic.harmony.tables import DRONES, MINOR_PAIR, MODAL, PENTATONIC, ChordTable, learned_table
 from hoyomusic.regions import Region
 from hoyomusic.score import PlayedBar, SoundingNote, sounding_notes
 from hoyomusic.tune import NATURAL_SEMITONES, Key, Metre, Tune
 
-FIFTH = (0, 7)
-MAJOR, MINOR = (0, 4, 7), (0, 3, 7)
-
-
-class Chord(NamedTuple):
-    """A root and a bass note as pitch classes (C = 0), and intervals above the root, 0 first.
-
-    >>> Chord(7, (0, 4, 7, 10), 7).tones
-    (7, 11, 2, 5)
-    """
-
-    root: int
-    intervals: tuple[int, ...]
-    bass: int
-
-    @property
-    def tones(self) -> tuple[int, ...]:
-        """Its pitch classes, root first."""
-        return tuple((self.root + interval) % 12 for interval in self.intervals)
-
-    @property
-    def fifth(self) -> int:
-        """The interval that stands in the fifth's place: a fifth, else a fourth, else the root again."""
-        return next((interval for interval in (7, 6, 8, 5) if interval in self.intervals), 0)
-
-    @property
-    def third(self) -> int | None:
-        """The interval of its third, if it has one."""
-        return next((interval for interval in (3, 4) if interval in self.intervals), None)
+__all__ = ["Chord", "ChordSpan", "find_mode", "find_pentatonic", "harmonise", "read_symbol"]
 
 
 class ChordSpan(NamedTuple):
@@ -156,146 +125,6 @@ def _change_name(metre: Metre | None) -> str:
 
 
 PHRASE_BARS = {0: "bar1", 3: "bar4", 6: "bar7", 7: "bar8"}
-
-
-# ------------------------------------------------------------------ tables
-
-
-@dataclass(frozen=True)
-class ChordTable:
-    """K chords relative to a tonic and what speaks for each of them.
-
-    `length_weight`, `beat_weight` (K, 12): per semitone above the tonic; `bias`, `section_end` (K,);
-    `phrase`: place -> (K,); `transition` (K, K): from, to; `change`: place -> cost.
-    """
-
-    roots: tuple[int, ...]
-    intervals: tuple[tuple[int, ...], ...]
-    length_weight: np.ndarray
-    beat_weight: np.ndarray
-    bias: np.ndarray
-    section_end: np.ndarray
-    phrase: dict[str, np.ndarray]
-    transition: np.ndarray
-    change: dict[str, float]
-
-    def chord(self, index: int, tonic: int) -> Chord:
-        """Chord number `index` over a tonic given as pitch class."""
-        root = (tonic + self.roots[index]) % 12
-        return Chord(root, self.intervals[index], root)
-
-    def without(self, root: int, intervals: tuple[int, ...]) -> ChordTable:
-        """The table without one of its chords."""
-        kept = [
-            index
-            for index, chord in enumerate(zip(self.roots, self.intervals, strict=True))
-            if chord != (root, intervals)
-        ]
-        return ChordTable(
-            tuple(self.roots[index] for index in kept),
-            tuple(self.intervals[index] for index in kept),
-            self.length_weight[kept],
-            self.beat_weight[kept],
-            self.bias[kept],
-            self.section_end[kept],
-            {name: values[kept] for name, values in self.phrase.items()},
-            self.transition[np.ix_(kept, kept)],
-            self.change,
-        )
-
-
-@cache
-def learned_table(mode: str) -> ChordTable:
-    """The table for ``"major"`` or ``"minor"``, learned from written chord symbols."""
-    text = files("hoyomusic").joinpath("arrangement_data/harmony.json").read_text(encoding="utf-8")
-    data = json.loads(text)["modes"][mode]
-    return ChordTable(
-        tuple(root for root, _ in data["root_quality"]),
-        tuple({"major": MAJOR, "minor": MINOR}[quality] for _, quality in data["root_quality"]),
-        np.array(data["length_weight"]),
-        np.array(data["beat_weight"]),
-        np.array(data["bias"]),
-        np.array(data["section_end"]),
-        {name: np.array(values) for name, values in data["phrase"].items()},
-        np.array(data["transition"]),
-        data["change"],
-    )
-
-
-class Rule(NamedTuple):
-    """A chord by rule: root above the tonic, sounding intervals, and a liking added in each slot.
-
-    `before`: chords of this root like to follow it and it likes nothing else.
-    """
-
-    root: int
-    intervals: tuple[int, ...]
-    liking: float = 0.0
-    before: int | None = None
-
-
-# Chord tones speak for a chord, root before fifth and third; a neighbour by a semitone speaks against it.
-ROOT_WEIGHT, TONE_WEIGHT, FOREIGN_WEIGHT, CLASH_WEIGHT = 1.0, 0.8, -0.2, -1.6
-LEADS_WELL, LEADS_ASTRAY = 0.8, -1.5
-
-
-def rule_table(rules: Sequence[Rule], change: float = -0.4) -> ChordTable:
-    """The table that prefers, slot by slot, the chord with most of the melody in it; the first is home."""
-    weights = np.full((len(rules), 12), FOREIGN_WEIGHT)
-    transition = np.zeros((len(rules), len(rules)))
-    for row, rule in enumerate(rules):
-        tones = [(rule.root + interval) % 12 for interval in rule.intervals]
-        for tone in tones:
-            for neighbour in ((tone + 1) % 12, (tone - 1) % 12):
-                if neighbour not in tones:
-                    weights[row, neighbour] = CLASH_WEIGHT
-        weights[row, tones] = TONE_WEIGHT
-        weights[row, rule.root] = ROOT_WEIGHT
-        if rule.before is not None:
-            leads = [LEADS_WELL if other.root == rule.before else LEADS_ASTRAY for other in rules]
-            transition[row] = leads
-            transition[row, row] = 0.0
-    count = len(rules)
-    home = np.array([0.8] + [0.0] * (count - 1))
-    return ChordTable(
-        tuple(rule.root for rule in rules),
-        tuple(rule.intervals for rule in rules),
-        weights,
-        weights / 2,
-        np.array([rule.liking for rule in rules]),
-        home,
-        {"bar1a": home / 2, "other": np.zeros(count)},
-        transition,
-        {
-            "bar": change / 2,
-            "3/4 inner": 0.0,
-            **dict.fromkeys(("4/4 half", "2/4 half", "6/8 half", "9/8 inner"), change),
-        },
-    )
-
-
-MODAL = {
-    # In dorian and mixolydian the chord below the tonic is the second chord; thirds and V are left out.
-    "dorian": rule_table((Rule(0, FIFTH, 0.3), Rule(10, FIFTH), Rule(5, FIFTH, -0.4))),
-    "mixolydian": rule_table((Rule(0, FIFTH, 0.3), Rule(10, FIFTH), Rule(5, FIFTH))),
-}
-# Open fifths whose two tones lie in the scale 0 2 4 7 9.
-PENTATONIC = rule_table((Rule(0, FIFTH), Rule(7, FIFTH), Rule(2, FIFTH), Rule(9, FIFTH)))
-# Minor (first) and its relative major with equal rank, each with its dominant before it.
-MINOR_PAIR = rule_table(
-    (
-        Rule(0, MINOR),
-        Rule(3, MAJOR),
-        Rule(10, MAJOR, -0.2, before=3),
-        Rule(7, MAJOR, -0.4, before=0),
-        Rule(8, MAJOR, -0.4),
-    )
-)
-# What a drone adds to its octave, and the degrees in whose company it does not.
-DRONES = {
-    "Inazuma": (((0, 7), frozenset({6, 8})), ((0, 5), frozenset({4, 6}))),
-    "Sumeru": (((0, 7), frozenset({6, 8})),),
-}
 
 
 # ------------------------------------------------------------------ choosing
@@ -455,33 +284,6 @@ def _drone(slots: Sequence[Slot], notes: Sequence[SoundingNote], tonic: int, nat
 
 
 # ------------------------------------------------------------------ written chord symbols
-
-
-# Chord names as in ABC 2.1, section 4.18: a root, a kind, a bass note.
-_SYMBOL = re.compile(r"([A-G])([#b♯♭]?)([^/]*)(?:/([A-G])([#b♯♭]?))?")
-_ALTERATION = {"": 0, "#": 1, "♯": 1, "b": -1, "♭": -1}
-_KINDS = {
-    "": MAJOR, "maj": MAJOR, "M": MAJOR, "5": FIFTH, "m": MINOR, "min": MINOR, "-": MINOR,
-    "7": (0, 4, 7, 10), "9": (0, 4, 7, 10), "11": (0, 4, 7, 10), "13": (0, 4, 7, 10),
-    "maj7": (0, 4, 7, 11), "M7": (0, 4, 7, 11), "6": (0, 4, 7, 9), "add9": MAJOR, "2": (0, 2, 7),
-    "m7": (0, 3, 7, 10), "min7": (0, 3, 7, 10), "-7": (0, 3, 7, 10), "m9": (0, 3, 7, 10), "m6": (0, 3, 7, 9),
-    "dim": (0, 3, 6), "°": (0, 3, 6), "o": (0, 3, 6), "dim7": (0, 3, 6, 9), "m7b5": (0, 3, 6, 10),
-    "aug": (0, 4, 8), "+": (0, 4, 8), "sus": (0, 5, 7), "sus4": (0, 5, 7), "sus2": (0, 2, 7), "7sus4": (0, 5, 7, 10),
-}  # fmt: skip
-
-
-def read_symbol(text: str) -> Chord | None:
-    """The chord that a symbol names, or None where it is no chord (a fingering, a remark).
-
-    >>> read_symbol("D7/F#"), read_symbol("Fine")
-    (Chord(root=2, intervals=(0, 4, 7, 10), bass=6), None)
-    """
-    match = _SYMBOL.fullmatch(text.strip().strip("()"))
-    if match is None or match[3].strip() not in _KINDS:
-        return None
-    root = (NATURAL_SEMITONES[match[1]] + _ALTERATION[match[2]]) % 12
-    bass = root if match[4] is None else (NATURAL_SEMITONES[match[4]] + _ALTERATION[match[5]]) % 12
-    return Chord(root, _KINDS[match[3].strip()], bass)
 
 
 def _written_spans(tune: Tune, bars: Sequence[PlayedBar]) -> list[ChordSpan]:
