@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -79,6 +80,22 @@ def test_only_a_shipped_model_can_be_committed() -> None:
     assert not is_ignored("models/default.pth")
     assert not is_ignored("models/README.md")
     assert not is_ignored("data/book.abc")
+
+
+def test_an_old_python_is_told_so(tmp_path: Path) -> None:
+    if shutil.which("make") is None:
+        pytest.skip("there is no make")
+    # `false` answers every question of the Makefile with no, as a Python below 3.11 does.
+    command = ["make", "PYTHON=false", f"VENV={tmp_path / 'venv'}", "demo"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stdout == "HoyoMusic needs Python 3.11 or newer: make PYTHON=python3.11 demo\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_readme_names_the_torch_of_the_list() -> None:
+    for page in ("README.md", "README.zh.md"):
+        assert f"torch=={read_requirements()['torch']} " in (ROOT / page).read_text(encoding="utf-8")
 
 
 def test_the_default_model_is_small_enough() -> None:

@@ -68,6 +68,11 @@ def reading_progress() -> Iterator[Callable[[str, int], None]]:
         yield lambda what, count: status.update(Text(f"reading {printable(what, 50)}: {count:,} tunes"))
 
 
+def given(**options: Any) -> dict[str, Any]:
+    """The options that were given: for the others the callee knows what is best."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
 def examples(*lines: str) -> str:
     """The end of a command's help: examples, kept line by line."""
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)

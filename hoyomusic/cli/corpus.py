@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hoyomusic.cli.console import examples, new_table, note, output, reading_progress, warn, write_json
+from hoyomusic.cli.console import examples, given, new_table, note, output, reading_progress, warn, write_json
 from hoyomusic.text import printable
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _load(sources: list[str] | None, use_hoyomusic: bool, hoyomusic: str | None)
 
     with reading_progress() as progress:
         corpus = load_corpus(
-            tuple(sources or ("default",)), hoyomusic=choose_hoyomusic(use_hoyomusic, hoyomusic), progress=progress
+            **given(sources=sources), hoyomusic=choose_hoyomusic(use_hoyomusic, hoyomusic), progress=progress
         )
     for notice in corpus.report.notices:
         warn(notice)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hoyomusic.cli.console import examples, note
+from hoyomusic.cli.console import examples, given, note
 from hoyomusic.cli.render import LARGEST_FILE
 from hoyomusic.cli.report import Report
 from hoyomusic.cli.targets import read_formats
@@ -30,16 +30,18 @@ SEEDS_DRAWN = 10_000
 
 
 def generate(
-    region: Annotated[str, typer.Option("--region", help="The nation, in English or Chinese.")] = "Teyvat",
+    region: Annotated[str | None, typer.Option("--region", help="The nation, in English or Chinese.")] = None,
     length: Annotated[int | None, typer.Option("--length", help="About so many tokens.")] = None,
     bars: Annotated[int | None, typer.Option("--bars", help="So many bars, the upbeat not counted.")] = None,
     key: Annotated[str | None, typer.Option("--key", help="As in ABC: D, F#m, Bb, Ador.")] = None,
     metre: Annotated[str | None, typer.Option("--metre", help="As in 6/8.")] = None,
     tempo: Annotated[int | None, typer.Option("--tempo", help="Crotchets a minute.")] = None,
-    temperature: Annotated[float, typer.Option("--temperature", help="Above 1 bolder, below 1 plainer.")] = 1.0,
-    top_k: Annotated[int, typer.Option("--top-k", help="Choose among the k likeliest; 0: among all.")] = 0,
-    top_p: Annotated[float, typer.Option("--top-p", help="Choose among the likeliest with this share.")] = 1.0,
-    count: Annotated[int, typer.Option("--count", help="How many tunes.")] = 1,
+    temperature: Annotated[
+        float | None, typer.Option("--temperature", help="Above 1 bolder, below 1 plainer, 0 the likeliest.")
+    ] = None,
+    top_k: Annotated[int | None, typer.Option("--top-k", help="Choose among the k likeliest.")] = None,
+    top_p: Annotated[float | None, typer.Option("--top-p", help="Choose among the likeliest with this share.")] = None,
+    count: Annotated[int | None, typer.Option("--count", help="How many tunes.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="The same seed and options, the same tunes.")] = None,
     model: Annotated[
         str | None, typer.Option("--model", metavar="PATH|default", help="The model; else your own if there is one.")
@@ -64,16 +66,10 @@ def generate(
     from hoyomusic.sampling import SamplingConfig
 
     request = Request(
-        region=region,
-        count=count,
+        **given(region=region, count=count, length=length, bars=bars, key=key, metre=metre, tempo=tempo),
         seed=secrets.randbelow(SEEDS_DRAWN) if seed is None else seed,
-        length=length,
-        bars=bars,
-        key=key,
-        metre=metre,
-        tempo=tempo,
         prime=None if prime is None else _read_prime(prime),
-        sampling=SamplingConfig(temperature=temperature, top_k=top_k, top_p=top_p),
+        sampling=SamplingConfig(**given(temperature=temperature, top_k=top_k, top_p=top_p)),
     )
     suffixes = read_formats(formats)
     generator = HoyoMusicGenerator.load(model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -65,14 +66,11 @@ def train(
         precision=precision, seed=seed,
     )  # fmt: skip
     sizes = given(
-        max_samples=max_samples, out=out, start=start, embedding=embedding, hidden=hidden, layers=layers,
-        dropout=dropout, weight_dropout=weight_dropout, device=device,
+        corpus=tuple(sources) if sources else None, max_samples=max_samples, out=out, start=start, embedding=embedding,
+        hidden=hidden, layers=layers, dropout=dropout, weight_dropout=weight_dropout, device=device,
     )  # fmt: skip
     config = training.TrainingConfig(
-        corpus=tuple(sources or ("default",)),
-        hoyomusic=choose_hoyomusic(use_hoyomusic, hoyomusic),
-        fit=FitConfig(**fit),
-        **sizes,
+        hoyomusic=choose_hoyomusic(use_hoyomusic, hoyomusic), fit=FitConfig(**fit), **sizes
     )
     _watch(lambda **hooks: training.train(config, **hooks), config.out, as_json)
 
@@ -105,10 +103,11 @@ def _watch(start: Callable[..., FitState], path: Path, as_json: bool) -> None:
             watcher.on_event(event)
 
         state = start(on_event=on_event, should_stop=interruption.came, progress=watcher.progress)
+    name = shlex.quote(str(path))
     if interruption.signal:
-        note(f"stopped and saved after {state.step:,} steps; go on with: hoyo resume {path}")
+        note(f"stopped and saved after {state.step:,} steps; go on with: hoyo resume {name}")
         raise typer.Exit(128 + interruption.signal)
-    note(f"the model is in {path}; hear it with: hoyo generate --region Mondstadt --model {path}")
+    note(f"the model is in {path}; hear it with: hoyo generate --region Mondstadt --model {name}")
 
 
 class _Interruption:
