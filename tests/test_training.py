@@ -1,0 +1,158 @@
+"""Runs from corpus to checkpoint: what is counted, what is kept, and that going on changes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.likelihood import NGram
+from hoyomusic import training
+from hoyomusic.checkpoint import load, save
+from hoyomusic.corpus import load_corpus
+from hoyomusic.errors import TrainingError, UsageError
+from hoyomusic.fit import EpochEnded, FitConfig, StepDone
+from hoyomusic.regions import REGIONS
+from hoyomusic.training import CorpusReady, TrainingConfig, prepare, resume, train
+from hoyomusic.vocab import Vocabulary
+from tests.conftest import BOOK
+
+FIT = FitConfig(epochs=4, rows=2, steps=24, learning_rate=0.01, precision="fp32", averaging=0.9)
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOYOMUSIC_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("HOYOMUSIC_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def tunes(tmp_path: Path) -> Path:
+    """The book without its nations, so that one of its tunes judges the others."""
+    path = tmp_path / "tunes.abc"
+    lines = BOOK.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if not line.startswith("%%hoyo-region")), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def config(tunes: Path, tmp_path: Path) -> TrainingConfig:
+    return TrainingConfig(
+        corpus=(str(tunes),), out=tmp_path / "m.pth", embedding=4, hidden=8, layers=2, dropout=0.2, fit=FIT
+    )
+
+
+def equal(one: object, other: object) -> bool:
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(equal(one[name], other[name]) for name in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(equal, one, other))
+    return torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
+
+
+def without_times(values: dict) -> dict:
+    """A fit's state without what a clock told."""
+    history = [{name: value for name, value in epoch.items() if name != "cpu_seconds"} for epoch in values["history"]]
+    return {**values, "history": history, "cpu_seconds": 0, "config": {**values["config"], "epochs": 0}}
+
+
+def test_a_paused_run_ends_like_one_in_one_go(config: TrainingConfig, tmp_path: Path) -> None:
+    train(config)
+    pieces = replace(config, out=tmp_path / "pieces.pth")
+    train(replace(pieces, fit=replace(FIT, epochs=1)))
+    steps = 0
+
+    def stop_in_the_middle() -> bool:
+        nonlocal steps
+        steps += 1
+        return steps == 5
+
+    resume(pieces.out, epochs=4, should_stop=stop_in_the_middle)
+    assert load(pieces.out).training["fit"]["segment"] > 0
+    resume(pieces.out)
+    whole, paused = load(config.out), load(pieces.out)
+    assert whole.training["epoch"] == paused.training["epoch"] == 4
+    assert equal(whole.weights, paused.weights)
+    assert equal(without_times(whole.training["fit"]), without_times(paused.training["fit"]))
+
+
+def test_events_and_provenance_tell_the_run(config: TrainingConfig) -> None:
+    events = []
+    train(config, on_event=events.append)
+    ready = events[0]
+    assert isinstance(ready, CorpusReady)
+    assert (ready.training, ready.validation) == (7, 1)
+    epochs = [event for event in events if isinstance(event, EpochEnded)]
+    assert [epoch.tokens for epoch in epochs] == [ready.tokens] * 4
+    assert sum(event.tokens for event in events if isinstance(event, StepDone)) == 4 * ready.tokens
+    assert epochs[-1].nats_per_token < epochs[0].nats_per_token
+    provenance = load(config.out).provenance
+    assert provenance["corpus"] == load_corpus(config.corpus).hash
+    assert provenance["validation"]["validation_nats_per_token"] == min(
+        epoch.validation_nats_per_token for epoch in epochs
+    )
+
+
+def test_a_changed_corpus_is_not_trained_on_in_silence(config: TrainingConfig, tunes: Path) -> None:
+    train(replace(config, fit=replace(FIT, epochs=1)))
+    text = tunes.read_text(encoding="utf-8")
+    tunes.write_text(text[: text.rindex("X:")], encoding="utf-8")
+    with pytest.raises(TrainingError, match="the corpus is not the one this run began with; add --force"):
+        resume(config.out, epochs=2)
+    assert resume(config.out, epochs=2, force=True).epoch == 2
+
+
+def test_a_finished_run_says_so(config: TrainingConfig) -> None:
+    train(replace(config, fit=replace(FIT, epochs=1)))
+    with pytest.raises(TrainingError, match="all 1 epochs are done; ask for more: --epochs 11"):
+        resume(config.out)
+    loaded = load(config.out)
+    save(replace(loaded, training={"epoch": 1, "step": 9}), config.out)
+    with pytest.raises(TrainingError, match="this model carries no training state; train it further: hoyo train --from"):
+        resume(config.out)
+    waited = {**loaded.training["fit"], "waited": FIT.patience}
+    save(replace(loaded, training={**loaded.training, "fit": waited}), config.out)
+    with pytest.raises(TrainingError, match="nothing was gained in the last 5 epochs; train it further"):
+        resume(config.out, epochs=9)
+
+
+def test_nations_with_few_tunes_share_the_general_label(monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = load_corpus([BOOK])
+    monkeypatch.setattr(training, "LEARNED_FROM", 2)
+    (first, *rest) = corpus.tunes
+    judged = replace(first, split="validation")
+    dataset = prepare(replace(corpus, tunes=(judged, *rest)), Vocabulary.build())
+    learned = {region.label for region in REGIONS if region.learned}
+    assert set(dataset.learned) == {region.name for region in REGIONS if region.learned and region.label}
+    assert {sample.region for sample in dataset.training + dataset.validation} <= learned
+
+
+def test_what_the_vocabulary_cannot_say_is_counted(tmp_path: Path) -> None:
+    path = tmp_path / "odd.abc"
+    plain = "M:2/4\nL:1/8\nK:C\nCDEF|GABc|dcBA|GFED|\n"
+    odd = "M:2/4\nL:1/8\nK:C\nCDEF|GABc|dcBA|G7/3A5/3|CDEF|\n"
+    melodies = [plain, plain.replace("GABc", "GGcc"), plain.replace("dcBA", "fedc"), plain.replace("GFED", "G2C2")]
+    path.write_text("\n".join(f"X:{number}\n{tune}" for number, tune in enumerate([*melodies, odd], 1)))
+    corpus = load_corpus([path])
+    half = [replace(tune, split="train" if index % 2 else "validation") for index, tune in enumerate(corpus.tunes)]
+    dataset = prepare(replace(corpus, tunes=tuple(half)), Vocabulary.build())
+    assert dataset.unsayable == {"the length 7/24 has no token": 1}
+    assert len(dataset.training) + len(dataset.validation) == len(half) - 1
+    with pytest.raises(TrainingError, match="the corpus leaves no tune for validation; use a larger corpus"):
+        prepare(replace(corpus, tunes=tuple(replace(tune, split="train") for tune in half)), Vocabulary.build())
+
+
+def test_too_few_samples_are_refused() -> None:
+    with pytest.raises(UsageError, match="--max-samples: 1 tunes"):
+        TrainingConfig(max_samples=1)
+
+
+def test_the_ngram_of_the_benchmark_is_a_distribution() -> None:
+    ngram = NGram([[0, 1, 2, 1, 2, 3], [0, 2, 1, 3]], vocabulary=5)
+    for history in ((), (0,), (1, 2), (4, 4), (0, 1, 2, 1)):
+        assert sum(ngram.probability(history, following) for following in range(5)) == pytest.approx(1)
+    # By hand: behind 0 come 1 and 2, once each; the unigram counts are 1: 3, 2: 3, 3: 2 of 8, with 3 kinds.
+    unigram = (3 + 3 / 5) / (8 + 3)
+    assert ngram.probability((0,), 1) == pytest.approx((1 + 2 * unigram) / (2 + 2))
