@@ -217,24 +217,3 @@ def test_doctor_of_a_program_that_is_not_installed(hoyo: Hoyo, monkeypatch: pyte
     monkeypatch.setattr(metadata, "requires", find)
     said = hoyo("doctor")
     assert (said.code, said.lines[-1]) == (1, f"to mend: {sys.executable} -m pip install .")
-
-
-def test_the_book_is_sound_and_fits_its_nations() -> None:
-    from hoyomusic import abc
-    from hoyomusic.regions import REGIONS, find_region
-
-    readings = abc.read(BOOK.read_text(encoding="utf-8"))
-    assert [reading.tune.header.region for reading in readings] == [region.name for region in REGIONS]
-    for reading in readings:
-        tune, region = reading.tune, find_region(reading.tune.header.region)
-        assert tune.faults() == []
-        assert reading.notices == ()
-        assert tune.header.composer == "HoyoMusic"
-        assert 8 <= len(tune.bars) <= 20
-        assert str(tune.metre) in dict(region.metres)
-        slow, fast = region.tempo
-        assert slow <= tune.header.tempo.quarters_per_minute <= fast
-        assert abc.parse(abc.write(tune)) == [tune]
-        if region.scales:
-            used = {(pitch.midi - tune.key.tonic_pitch.midi) % 12 for note in tune.notes() for pitch in note.pitches}
-            assert any(used <= set(scale.semitones) for scale in region.scales)
