@@ -20,7 +20,7 @@ from tests.conftest import ROOT
 
 PACKAGE = ROOT / "hoyomusic"
 MODEL = ROOT / "models" / "default.pth"
-LARGEST_MODEL = 30 * 2**20
+LARGEST_MODEL = 30_000_000
 
 # Parts that are installed only by those who need them: an extra names them.
 OPTIONAL = {"pyarrow"}

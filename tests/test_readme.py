@@ -41,6 +41,13 @@ def test_every_marked_command_runs(hoyo: Callable[..., Said]) -> None:
     assert len(list(Path("music").glob("liyue-0042-*.svg"))) == 3
 
 
+def test_the_python_example_runs(hoyo: Callable[..., Said]) -> None:
+    [code] = [block.partition("```")[0] for block in read("README.md").split("<!-- tested -->\n```python\n")[1:]]
+    assert code in read("README.zh.md")
+    exec(compile(code, "README.md", "exec"), {})
+    assert sorted(path.name for path in Path.cwd().iterdir()) == ["tune-1.mid", "tune-2.mid"]
+
+
 def test_the_chinese_readme_has_the_same_commands() -> None:
     assert marked_commands("README.zh.md") == marked_commands("README.md")
     assert len(marked_commands("README.md")) >= 10
