@@ -24,7 +24,7 @@ from hoyomusic.abc.fields import read_key
 from hoyomusic.errors import AbcError, CheckpointError, UsageError, VocabularyError
 from hoyomusic.grammar import Grammar, Phase, State, Wish
 from hoyomusic.regions import Region, Scale, find_region
-from hoyomusic.runtime import NumpyRuntime, Runtime, fold
+from hoyomusic.runtime import NumpyRuntime, Runtime, fold, one_thread
 from hoyomusic.sampling import SamplingConfig
 from hoyomusic.score import choose_tempo
 from hoyomusic.tune import Bar, Header, Key, Metre, Note, Tempo, Tune
@@ -145,7 +145,8 @@ class HoyoMusicGenerator:
             voices = [
                 self._begin(request, region, index) for index in range(first, min(first + BATCH, request.count))
             ]
-            self._sample(voices, request)
+            with one_thread():
+                self._sample(voices, request)
             for voice in voices:
                 yield self._finish(voice, request, region)
 

@@ -7,6 +7,7 @@ rows sum in another order than over one, so `NumpyRuntime` multiplies row by row
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,6 +15,17 @@ import numpy as np
 
 # The epsilon that normalisation was trained with (`model.NORM_EPSILON`; a test holds them equal).
 NORM_EPSILON = 1e-5
+
+
+def one_thread() -> AbstractContextManager[object]:
+    """Within it numpy multiplies on one thread.
+
+    A row is too little work to share: on a busy machine threads wait for each other ten times as long
+    as they compute, and a sum that is cut for two threads may differ from the whole one in its last bit.
+    """
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(limits=1, user_api="blas")
 
 
 class Runtime(Protocol):

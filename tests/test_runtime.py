@@ -120,3 +120,12 @@ def test_a_file_is_folded_and_run_without_torch(tmp_path):
     logits, _ = engine.step(np.array([1]), np.array([2]), np.array([3]), engine.start(1))
     assert told.strip() == logits.tobytes().hex()
     assert np.array_equal(logits, NumpyRuntime(fold(model.arrays())).step([1], [2], [3], engine.start(1))[0])
+
+
+def test_numpy_multiplies_on_one_thread_where_asked():
+    from threadpoolctl import threadpool_info
+
+    from hoyomusic.runtime import one_thread
+
+    with one_thread():
+        assert all(pool["num_threads"] == 1 for pool in threadpool_info() if pool["user_api"] == "blas")
