@@ -139,10 +139,15 @@ def test_a_title_cannot_speak_to_the_terminal(hoyo: Hoyo, tmp_path: Path) -> Non
 
 def test_faults_and_notices_are_said_and_do_not_stop_the_music(hoyo: Hoyo, tmp_path: Path) -> None:
     path = tmp_path / "odd.abc"
-    path.write_text("X:1\nT:Odd\nM:2/4\nL:1/4\nK:D\nDE|DEF|DE|$D2|]\n", encoding="utf-8")
+    odd = "X:1\nT:Odd\nM:2/4\nL:1/4\nK:D\nDE|DEF|!trill!DE|D2|]\n"
+    path.write_text(odd + "\n" + odd, encoding="utf-8")
     said = hoyo("render", path, "-o", "odd.mid")
     assert said.code == 0
-    assert f"hoyo: {path}, bar 2: bar of 3/4 in 2/4\n" in said.err
+    assert said.err.splitlines() == [
+        f"hoyo: {path}, tune 1, bar 2: bar of 3/4 in 2/4",
+        f"hoyo: {path}, tune 2, bar 2: bar of 3/4 in 2/4",
+        f"hoyo: {path}, line 6, column 8: decorations (in 2 tunes)",
+    ]
     assert said.lines[-1] == "Odd, bar 2: bar of 3/4 in 2/4"
 
 

@@ -17,7 +17,7 @@ import typer
 
 from hoyomusic import __version__
 from hoyomusic.cli import corpus, doctor, generate, regions, render, train
-from hoyomusic.cli.console import examples
+from hoyomusic.cli.console import examples, warn
 from hoyomusic.errors import HoyoError
 
 
@@ -81,11 +81,9 @@ def run(arguments: Sequence[str]) -> int:
     except SystemExit as ending:
         return ending.code if isinstance(ending.code, int) else 0
     except HoyoError as error:
-        from hoyomusic.text import printable
-
         if settings.debug:
             traceback.print_exception(error)
-        print(f"hoyo: {printable(str(error), 500)}", file=sys.stderr)
+        warn(str(error))
         return error.exit_code
     return 0
 

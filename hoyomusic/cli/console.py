@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from hoyomusic.text import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -25,16 +27,12 @@ def output() -> Console:
 
 
 def warn(message: str) -> None:
-    """One line on stderr, in the form of an error, for what does not stop the work."""
-    from hoyomusic.text import printable
-
+    """One line on stderr about something that is wrong."""
     print(f"hoyo: {printable(message, 500)}", file=sys.stderr)
 
 
 def note(message: str) -> None:
     """One line on stderr about what is going on."""
-    from hoyomusic.text import printable
-
     print(printable(message, 500), file=sys.stderr)
 
 
@@ -61,8 +59,6 @@ def reading_progress() -> Iterator[Callable[[str, int], None]]:
         return
     from rich.console import Console
     from rich.text import Text
-
-    from hoyomusic.text import printable
 
     with Console(stderr=True, markup=False).status("reading") as status:
         yield lambda what, count: status.update(Text(f"reading {printable(what, 50)}: {count:,} tunes"))

@@ -70,10 +70,12 @@ def _read(path: Path) -> list[Tune]:
     readings = abc.read(abc.decode(read_file(path, LARGEST_FILE)), source=str(path))
     if not readings:
         raise AbcError("there is no tune in it", where=str(path), remedy="a tune begins with an X: field")
+    notices: dict[str, list[str]] = {}
     for number, reading in enumerate(readings, 1):
-        place = f"{path}" if len(readings) == 1 else f"{path}, tune {number}"
         for notice in reading.notices:
-            warn(f"{path}, line {notice.line}, column {notice.column}: {notice.message}")
+            notices.setdefault(notice.message, []).append(f"line {notice.line}, column {notice.column}")
         for fault in reading.tune.faults():
-            warn(f"{place}, bar {fault.bar + 1}: {fault.message}")
+            warn(f"{path}, tune {number}, bar {fault.bar + 1}: {fault.message}")
+    for message, places in notices.items():
+        warn(f"{path}, {places[0]}: {message}" + (f" (in {len(places)} tunes)" if len(places) > 1 else ""))
     return [reading.tune for reading in readings]
