@@ -50,7 +50,7 @@ class Report:
             write_json({**told, "faults": faults, "files": names, **(more or {})})
             return
         shown = printable(title, TITLE_WIDTH)
-        self._table.add_row(shown, key, metre, str(len(tune.bars)), f"{seconds:.1f}", printable(list_files(names)))
+        self._table.add_row(shown, key, metre, str(len(tune.bars)), f"{seconds:.1f}", printable(list_files(names), 4096))
         self._faults += [f"{shown}, {fault}" for fault in faults]
 
 
