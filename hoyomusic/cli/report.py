@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from hoyomusic.score import Score
 
 TITLE_WIDTH = 40
+# A path that was cut could not be copied.
+LONGEST_PATHS = 10_000
 
 
 class Report:
@@ -50,7 +52,8 @@ class Report:
             write_json({**told, "faults": faults, "files": names, **(more or {})})
             return
         shown = printable(title, TITLE_WIDTH)
-        self._table.add_row(shown, key, metre, str(len(tune.bars)), f"{seconds:.1f}", printable(list_files(names), 4096))
+        paths = printable(list_files(names), LONGEST_PATHS)
+        self._table.add_row(shown, key, metre, str(len(tune.bars)), f"{seconds:.1f}", paths)
         self._faults += [f"{shown}, {fault}" for fault in faults]
 
 
