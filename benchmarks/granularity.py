@@ -38,8 +38,12 @@ def train_for(dataset: Dataset, vocabulary: Vocabulary, cpu_seconds: float, sett
             tokens += event.tokens
 
     state = fit(
-        model, dataset.training, dataset.validation, settings,
-        on_event=count, should_stop=lambda: time.process_time() - began > cpu_seconds,
+        model,
+        dataset.training,
+        dataset.validation,
+        settings,
+        on_event=count,
+        should_stop=lambda: time.process_time() - began > cpu_seconds,
     )
     spent = time.process_time() - began
     model.load_state_dict(state.averaged)

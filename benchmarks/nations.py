@@ -68,7 +68,9 @@ def main() -> None:
     real = {region: [entry.tune for entry in corpus.tunes if entry.region == region.label] for region in learned}
     histograms = {region: intervals(tunes) for region, tunes in real.items()}
 
-    print(f"{arguments.count} tunes of each nation, seed {arguments.seed}, model {generator.identity[:12]}; shares in percent")
+    print(
+        f"{arguments.count} tunes of each nation, seed {arguments.seed}, model {generator.identity[:12]}; in percent"
+    )
     rows = []
     for region in REGIONS:
         request = Request(region.name, count=arguments.count, seed=arguments.seed)
@@ -77,7 +79,9 @@ def main() -> None:
         steps = sum(count for interval, count in found.items() if 1 <= abs(interval) <= 2) / found.total()
         metres, modes = shares([str(tune.metre) for tune in made]), shares([tune.key.mode for tune in made])
         faults = sum(bool(tune.faults()) for tune in made)
-        print(f"{region.name:<10} metre {metres:<28} mode {modes:<34} steps {100 * steps:.0f}, tunes with faults {faults}")
+        print(
+            f"{region.name:<10} metre {metres:<28} mode {modes:<34} steps {100 * steps:.0f}, tunes with faults {faults}"
+        )
         rows.append((region.name, found))
     print(f"\n{'bits from real':<16}" + "".join(f"{region.name:>12}" for region in learned))
     for name, found in rows:

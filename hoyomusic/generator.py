@@ -28,7 +28,8 @@ from hoyomusic.runtime import NumpyRuntime, Runtime, fold, one_thread
 from hoyomusic.sampling import SamplingConfig
 from hoyomusic.score import choose_tempo
 from hoyomusic.tune import Bar, Header, Key, Metre, Note, Tempo, Tune
-from hoyomusic.vocab import Kind, Vocabulary
+from hoyomusic.vocab import Vocabulary
+from hoyomusic.vocab.tokens import Kind
 
 USER_MODEL = Path("models/hoyomusic_generator.pth")
 
@@ -67,7 +68,9 @@ class Request:
         if not 1 <= self.count <= MOST_TUNES:
             raise UsageError(f"{self.count} tunes", where="--count", remedy=f"ask for 1 to {MOST_TUNES}")
         if not 0 <= self.seed <= LARGEST_SEED:
-            raise UsageError(f"the seed {self.seed}", where="--seed", remedy=f"give a whole number from 0 to {LARGEST_SEED}")
+            raise UsageError(
+                f"the seed {self.seed}", where="--seed", remedy=f"give a whole number from 0 to {LARGEST_SEED}"
+            )
         if self.tempo is not None and not 20 <= self.tempo <= 400:
             raise UsageError(f"{self.tempo} crotchets a minute", where="--tempo", remedy="ask for 20 to 400")
         if self.prime is not None and (self.key or self.metre):
@@ -142,9 +145,7 @@ class HoyoMusicGenerator:
         """
         region = find_region(request.region)
         for first in range(0, request.count, BATCH):
-            voices = [
-                self._begin(request, region, index) for index in range(first, min(first + BATCH, request.count))
-            ]
+            voices = [self._begin(request, region, index) for index in range(first, min(first + BATCH, request.count))]
             with one_thread():
                 self._sample(voices, request)
             for voice in voices:
@@ -160,7 +161,9 @@ class HoyoMusicGenerator:
         if request.prime is not None:
             key = request.prime.key
             primed = self._prime_ids(request.prime, wish)
-            wish = replace(wish, tonic=(key.letter, key.accidental), mode=key.mode, metre=request.prime.metre, scale=None)
+            wish = replace(
+                wish, tonic=(key.letter, key.accidental), mode=key.mode, metre=request.prime.metre, scale=None
+            )
         return _Voice(Grammar(self.vocabulary, wish), index, label, primed)
 
     def _sample(self, voices: list[_Voice], request: Request) -> None:
@@ -197,8 +200,13 @@ class HoyoMusicGenerator:
                 if request.sampling.repetition:
                     repeats = np.stack([sampling.repeating(voices[row].ids, span, vocabulary_size) for row in drawn])
                 found = sampling.sample(
-                    logits[drawn], masks[drawn], request.sampling,
-                    seed=request.seed, tunes=[voices[row].index for row in drawn], step=step, repeats=repeats,
+                    logits[drawn],
+                    masks[drawn],
+                    request.sampling,
+                    seed=request.seed,
+                    tunes=[voices[row].index for row in drawn],
+                    step=step,
+                    repeats=repeats,
                 )
                 chosen.update(zip(drawn, map(int, found), strict=True))
             for row, index in chosen.items():
@@ -221,7 +229,9 @@ class HoyoMusicGenerator:
         try:
             ids = self.vocabulary.encode(plain)
         except VocabularyError as error:
-            raise UsageError(f"{error.message} cannot be continued", where="--prime", remedy="simplify the prime") from error
+            raise UsageError(
+                f"{error.message} cannot be continued", where="--prime", remedy="simplify the prime"
+            ) from error
         tokens = self.vocabulary.tokens
         whole_last = plain.bars[-1].length == plain.metres()[-1].length
         ids = ids[:-2] + ([self.vocabulary.ids["|"]] if whole_last else [])
@@ -229,9 +239,13 @@ class HoyoMusicGenerator:
         if wish.bars is not None and wish.bars <= count:
             raise UsageError(f"the prime has {count} bars already", where="--bars", remedy=f"ask for more than {count}")
         if wish.length is not None and wish.length < len(ids) + 24:
-            raise UsageError(f"the prime has {len(ids)} tokens already", where="--length", remedy=f"ask for {len(ids) + 24} or more")
+            raise UsageError(
+                f"the prime has {len(ids)} tokens already", where="--length", remedy=f"ask for {len(ids) + 24} or more"
+            )
         at = next(place for place, index in enumerate(ids) if tokens[index].kind is Kind.BARS)
-        ids[at] = self.vocabulary.bars_id(wish.bars if wish.bars is not None else 0 if wish.length else max(16, 2 * count))
+        ids[at] = self.vocabulary.bars_id(
+            wish.bars if wish.bars is not None else 0 if wish.length else max(16, 2 * count)
+        )
         return ids
 
     def _finish(self, voice: _Voice, request: Request, region: Region) -> Composition:
@@ -289,7 +303,9 @@ def find_default_model() -> Path:
         path = folder / "models" / "default.pth"
         if path.is_file():
             return path
-    raise CheckpointError("the default model is missing", where="models/default.pth", remedy="install HoyoMusic again or run hoyo train")
+    raise CheckpointError(
+        "the default model is missing", where="models/default.pth", remedy="install HoyoMusic again or run hoyo train"
+    )
 
 
 # ---------------------------------------------------------------------- what a nation adds
@@ -358,12 +374,15 @@ def read_wished_metre(text: str) -> Metre:
 
 
 def strip_form(tune: Tune) -> Tune:
-    """The bars of a tune in one line: no repeats, endings, parts, graces or chord symbols, all in the first metre and key."""
+    """The bars of a tune in one line, without repeats, endings, parts, graces and chord symbols."""
     bars = tuple(
-        Bar(tuple(Note(note.pitches, note.length, note.ties and note.pitches) for note in bar.notes)) for bar in tune.bars
+        Bar(tuple(Note(note.pitches, note.length, note.ties and note.pitches) for note in bar.notes))
+        for bar in tune.bars
     )
     if any(bar.metre not in (None, tune.metre) or bar.key not in (None, tune.key) for bar in tune.bars):
-        raise UsageError("the prime changes metre or key", where="--prime", remedy="give the bars before or after the change")
+        raise UsageError(
+            "the prime changes metre or key", where="--prime", remedy="give the bars before or after the change"
+        )
     return Tune(tune.key._replace(explicit=()), tune.metre, bars)
 
 
@@ -386,4 +405,3 @@ def describe_options(request: Request) -> str:
     }
     words = [f"--{name.replace('_', '-')} {value}" for name, value in wished.items() if value is not None]
     return " ".join(words + (["--prime"] if request.prime is not None else []))
-

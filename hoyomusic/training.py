@@ -61,7 +61,9 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         if self.max_samples is not None and self.max_samples < 2:
             raise UsageError(
-                f"{self.max_samples} tunes", where="--max-samples", remedy="ask for 2 or more: one to learn from, one to judge by"
+                f"{self.max_samples} tunes",
+                where="--max-samples",
+                remedy="ask for 2 or more: one to learn from, one to judge by",
             )
 
 
@@ -162,8 +164,14 @@ def train(
     dataset = _read(config, vocabulary, on_event, progress)
     if started is None:
         sizes = ModelConfig(
-            vocabulary=len(vocabulary), regions=len(REGIONS), clocks=CLOCKS, embedding=config.embedding,
-            hidden=config.hidden, layers=config.layers, dropout=config.dropout, weight_dropout=config.weight_dropout,
+            vocabulary=len(vocabulary),
+            regions=len(REGIONS),
+            clocks=CLOCKS,
+            embedding=config.embedding,
+            hidden=config.hidden,
+            layers=config.layers,
+            dropout=config.dropout,
+            weight_dropout=config.weight_dropout,
         )
     else:
         sizes = replace(started.config, dropout=config.dropout, weight_dropout=config.weight_dropout)
@@ -190,7 +198,9 @@ def resume(
     checkpoint = load(path)
     if checkpoint.training is None or "fit" not in checkpoint.training:
         raise TrainingError(
-            "this model carries no training state", where=str(path), remedy=f"train it further: hoyo train --from {path}"
+            "this model carries no training state",
+            where=str(path),
+            remedy=f"train it further: hoyo train --from {path}",
         )
     state = FitState.from_dict(checkpoint.training["fit"])
     settings = FitConfig(**{**state.config, "epochs": epochs or state.config["epochs"]})
@@ -202,14 +212,16 @@ def resume(
     if state.waited >= settings.patience:
         raise TrainingError(
             f"nothing was gained in the last {state.waited} epochs",
-            where=str(path), remedy=f"train it further: hoyo train --from {path}",
+            where=str(path),
+            remedy=f"train it further: hoyo train --from {path}",
         )
     vocabulary = Vocabulary.from_dict(checkpoint.vocab)
     dataset = _read(config, vocabulary, on_event, progress)
     if dataset.corpus_hash != checkpoint.provenance["corpus"] and not force:
         raise TrainingError(
             "the corpus is not the one this run began with",
-            where=str(path), remedy="add --force to go on with the new one, or use hoyo train --from",
+            where=str(path),
+            remedy="add --force to go on with the new one, or use hoyo train --from",
         )
     model = HoyoMusicLSTM(checkpoint.config)
     return _run(config, model, vocabulary, dataset, state, on_event, should_stop)
@@ -225,15 +237,17 @@ def _read(
     if config.max_samples is not None:
         corpus = corpus.limited(config.max_samples, config.fit.seed)
     dataset = prepare(corpus, vocabulary)
-    on_event(CorpusReady(
-        training=len(dataset.training),
-        validation=len(dataset.validation),
-        tokens=sum(len(sample.ids) - 1 for sample in dataset.training),
-        learned=dataset.learned,
-        unsayable=dataset.unsayable,
-        notes_per_token=dataset.notes_per_token,
-        statistics=dataset.statistics,
-    ))
+    on_event(
+        CorpusReady(
+            training=len(dataset.training),
+            validation=len(dataset.validation),
+            tokens=sum(len(sample.ids) - 1 for sample in dataset.training),
+            learned=dataset.learned,
+            unsayable=dataset.unsayable,
+            notes_per_token=dataset.notes_per_token,
+            statistics=dataset.statistics,
+        )
+    )
     return dataset
 
 
@@ -279,8 +293,14 @@ def _run(
 
     settings = replace(config.fit, boundary_id=vocabulary.ids["<boundary>"])
     return fit(
-        model, dataset.training, dataset.validation, settings,
-        state=state, on_event=on_event, should_stop=should_stop, save=write,
+        model,
+        dataset.training,
+        dataset.validation,
+        settings,
+        state=state,
+        on_event=on_event,
+        should_stop=should_stop,
+        save=write,
     )
 
 
@@ -321,5 +341,13 @@ def _config_from_dict(values: dict[str, Any], path: Path, settings: FitConfig) -
 
 
 __all__ = [
-    "CorpusReady", "Dataset", "ModelKept", "Precision", "TrainingConfig", "describe_provenance", "prepare", "resume", "train",
+    "CorpusReady",
+    "Dataset",
+    "ModelKept",
+    "Precision",
+    "TrainingConfig",
+    "describe_provenance",
+    "prepare",
+    "resume",
+    "train",
 ]

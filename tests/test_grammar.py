@@ -13,7 +13,8 @@ import pytest
 from hoyomusic.errors import UsageError
 from hoyomusic.grammar import CLOCKS, Grammar, Phase, State, Wish, clock_of, clocks
 from hoyomusic.tune import Key, Metre, Tune
-from hoyomusic.vocab import LAYOUTS, TICKS_PER_WHOLE, Kind, Vocabulary
+from hoyomusic.vocab import LAYOUTS, Vocabulary
+from hoyomusic.vocab.tokens import TICKS_PER_WHOLE, Kind
 
 VOCABULARIES = {layout: Vocabulary.build(layout) for layout in LAYOUTS}
 
@@ -93,7 +94,9 @@ def test_every_walk_is_a_sound_tune(layout: str, wish: Wish) -> None:
 
 
 def test_the_wish_is_kept_in_every_note() -> None:
-    wish = Wish(tonic=("D", 0), mode="phrygian", metre=Metre(4, 4), bars=12, scale=(0, 1, 5, 7, 8), lowest=60, highest=80)
+    wish = Wish(
+        tonic=("D", 0), mode="phrygian", metre=Metre(4, 4), bars=12, scale=(0, 1, 5, 7, 8), lowest=60, highest=80
+    )
     for seed in range(10):
         tune = VOCABULARIES["fused"].decode(walk(Grammar(VOCABULARIES["fused"], wish), seed)[0])
         assert (tune.key, tune.metre) == (Key("D", 0, "phrygian"), Metre(4, 4))

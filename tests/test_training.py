@@ -110,7 +110,9 @@ def test_a_finished_run_says_so(config: TrainingConfig) -> None:
         resume(config.out)
     loaded = load(config.out)
     save(replace(loaded, training={"epoch": 1, "step": 9}), config.out)
-    with pytest.raises(TrainingError, match="this model carries no training state; train it further: hoyo train --from"):
+    with pytest.raises(
+        TrainingError, match="this model carries no training state; train it further: hoyo train --from"
+    ):
         resume(config.out)
     waited = {**loaded.training["fit"], "waited": FIT.patience}
     save(replace(loaded, training={**loaded.training, "fit": waited}), config.out)

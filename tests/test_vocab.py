@@ -11,18 +11,15 @@ from hypothesis import strategies as st
 
 from hoyomusic.errors import VocabularyError
 from hoyomusic.tune import MODE_FIFTHS, Bar, Key, Metre, Note, Pitch, Tune, height
-from hoyomusic.vocab import (
+from hoyomusic.vocab import LAYOUTS, Vocabulary, count_bars, find_upbeats
+from hoyomusic.vocab.tokens import (
     FUSED_LENGTHS,
-    LAYOUTS,
     LENGTHS,
     METRES,
     TICKS_PER_WHOLE,
     UPBEATS,
     Kind,
     Token,
-    Vocabulary,
-    count_bars,
-    find_upbeats,
     name_relative,
     parse_relative,
     parse_token,
@@ -231,7 +228,9 @@ def test_ticks_are_whole() -> None:
 def test_bars_are_counted_as_a_musician_does() -> None:
     short, full = Bar((note("C"),)), Bar((note("C", length=Fraction(3, 4)),))
     complement = Bar((note("C", length=Fraction(1, 2)),))
-    tune = tune_of(short, full, replace(complement, closes=2), replace(short, opens=True), full, replace(complement, closes=2))
+    tune = tune_of(
+        short, full, replace(complement, closes=2), replace(short, opens=True), full, replace(complement, closes=2)
+    )
     assert find_upbeats(tune) == [True, False, False, True, False, False]
     assert count_bars(tune) == 4
     assert count_bars(tune_of(short)) == 1

@@ -16,28 +16,17 @@ All arithmetic is in integer ticks of 1/6720 of a whole note.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
-from enum import IntEnum
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from hoyomusic.errors import UsageError
-from hoyomusic.tune import LETTERS, MODE_FIFTHS, Key, Metre
-from hoyomusic.vocab import BAR_ENDS, METRES, TICKS_PER_WHOLE, Kind, Token, Vocabulary
+from hoyomusic.grammar.clock import CLOCKS, clock_of, clocks
+from hoyomusic.grammar.state import Phase, State, Wish
+from hoyomusic.grammar.tables import GRID, MODES, build_tables, is_written, pitches_within, sounding
+from hoyomusic.tune import Key
+from hoyomusic.vocab import Vocabulary
+from hoyomusic.vocab.tokens import TICKS_PER_WHOLE, Kind
 
 if TYPE_CHECKING:
     import numpy as np
-
-# Lengths that are multiples of a 64th lie on the grid; all others belong to a tuplet.
-GRID = TICKS_PER_WHOLE // 64
-
-# The clock: sixteenths since the bar line x bar within its section (mod 8) x bars left in the tune.
-SIXTEENTH = TICKS_PER_WHOLE // 16
-CLOCK_POSITIONS = 32
-CLOCK_BARS = 8
-CLOCK_LEFT = 6
-CLOCKS = CLOCK_POSITIONS * CLOCK_BARS * CLOCK_LEFT
 
 # The widest chord that is built upward from its lowest note, and the most notes in one.
 CHORD_SPAN = 16
@@ -45,98 +34,6 @@ CHORD_NOTES = 4
 
 # Tokens besides its notes that a bar can need: repeat sign, ending, an upbeat and its notes, bar lines.
 SIGNS_PER_BAR = 9
-
-# The fewest bars that the model may choose by itself; a wish may name fewer.
-FEWEST_BARS = 4
-
-
-def clock_of(position: int, bar_in_section: int, bars_left: int) -> int:
-    """The clock id of a place: ticks since the bar line, bars since the section began, bars left (this one included).
-
-    Bars left are told exactly up to four, then as 5-8 and more.
-    """
-    left = bars_left if bars_left <= 4 else 5 if bars_left <= 8 else 6
-    place = min(position // SIXTEENTH, CLOCK_POSITIONS - 1)
-    return (max(left, 1) - 1) * CLOCK_BARS * CLOCK_POSITIONS + bar_in_section % CLOCK_BARS * CLOCK_POSITIONS + place
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What a tune must be; None leaves it to the model.
-
-    `bars` counts as a musician does (upbeats are not counted), `length` counts tokens; name at most one.
-    `scale` are the semitones above the tonic that may sound; `lowest`, `highest` MIDI note numbers.
-    """
-
-    tonic: tuple[str, int] | None = None
-    mode: str | None = None
-    metre: Metre | None = None
-    bars: int | None = None
-    length: int | None = None
-    scale: tuple[int, ...] | None = None
-    lowest: int = 50
-    highest: int = 88
-
-    def __post_init__(self) -> None:
-        if self.bars is not None and self.length is not None:
-            raise UsageError("--bars and --length exclude each other", remedy="name one of them")
-        if self.bars is not None and not 1 <= self.bars <= 10_000:
-            raise UsageError(f"{self.bars} bars", where="--bars", remedy="ask for 1 to 10000")
-        if self.length is not None and not 24 <= self.length <= 100_000:
-            raise UsageError(f"{self.length} tokens", where="--length", remedy="ask for 24 to 100000")
-        if self.metre is not None and (self.metre.beats, self.metre.unit) not in METRES:
-            names = ", ".join(f"{beats}/{unit}" for beats, unit in METRES)
-            raise UsageError(f"no metre {self.metre}", where="--metre", remedy=f"choose one of {names}")
-        if self.highest - self.lowest < 12:
-            raise UsageError("a range of less than an octave", remedy="widen it")
-
-
-class Phase(IntEnum):
-    """What the automaton waits for."""
-
-    START = 0
-    TONIC = 1
-    MODE = 2
-    METRE = 3
-    BARS = 4
-    OPENING = 5  # at a bar's start, where signs may stand
-    OPENED = 6  # behind a repeat sign or an ending's number
-    FILLING = 7  # within a bar
-    PITCHING = 8  # behind a length, where its pitch must follow
-    JOINING = 9  # behind a join, where a higher pitch must follow
-    ENDING = 10
-    DONE = 11
-
-
-@dataclass(slots=True)
-class State:
-    """Where one tune stands. A plain value: `copy.copy` forks it."""
-
-    phase: Phase = Phase.START
-    taken: int = 0
-    tonic: tuple[str, int] = ("C", 0)
-    mode: str = "major"
-    full: int = 0
-    upbeat: int = -1  # ticks; -1 while the first bar has not begun
-    bars_left: int = 1
-    tokens_at_body: int = 0
-    bars_done: int = 0
-    # The bar.
-    position: int = 0
-    in_upbeat: bool = False
-    limit: int = 0  # where the bar must stop
-    section_start: bool = True
-    bar_in_section: int = 0
-    repeat_open: bool = False
-    ending: int = 0  # 1 within the first, 2 before the second, 3 within the second
-    ending_start: int = 0
-    # The note.
-    length: int = 0  # ticks in force (layout sticky) or just chosen
-    tuplet: int = 0  # ticks of the tuplet's first note, 0 outside
-    tuplet_done: int = 0
-    pitch: tuple[int, int] | None = None  # the last note's highest pitch
-    chord_notes: int = 0  # 0: the last token was no note
-    tied: bool = False
 
 
 class Grammar:
@@ -197,13 +94,13 @@ class Grammar:
         wish = self.wish
         if wish.tonic:
             return self._tables.where(lambda token: token.kind is Kind.TONIC and token.value == wish.tonic)
-        modes = [wish.mode] if wish.mode else _MODES
+        modes = [wish.mode] if wish.mode else MODES
         return self._tables.where(
-            lambda token: token.kind is Kind.TONIC and any(_is_written(token.value, mode) for mode in modes)
+            lambda token: token.kind is Kind.TONIC and any(is_written(token.value, mode) for mode in modes)
         )
 
     def _mode_mask(self, tonic: tuple[str, int]) -> np.ndarray:
-        return self._tables.where(lambda token: token.kind is Kind.MODE and _is_written(tonic, token.value))
+        return self._tables.where(lambda token: token.kind is Kind.MODE and is_written(tonic, token.value))
 
     def _bars_mask(self) -> np.ndarray:
         if self.wish.bars is not None:
@@ -233,17 +130,16 @@ class Grammar:
 
     def _filling_mask(self, state: State) -> np.ndarray:
         tables = self._tables
-        if state.position < state.limit:
-            mask = self._note_mask(state)
-        else:
-            mask = tables.none.copy()
+        mask = self._note_mask(state) if state.position < state.limit else tables.none.copy()
         complete = state.tuplet == 0
         if complete and state.position == state.full and state.limit == state.full and not self._must_end(state):
             mask[tables.bar] = True
         if complete and not state.tied and not state.in_upbeat and state.position == state.full - max(state.upbeat, 0):
             mask[self._section_ends(state)] = True
         room = state.limit - state.position
-        if state.chord_notes and (self.wish.length is None or self._tokens_to_spend(state) > 2 * room // tables.shortest + 2):
+        if state.chord_notes and (
+            self.wish.length is None or self._tokens_to_spend(state) > 2 * room // tables.shortest + 2
+        ):
             if not state.tied and state.chord_notes < CHORD_NOTES and self._join_mask(state).any():
                 mask[tables.join] = True
             goes_on = state.position < state.limit or (state.limit == state.full and not self._must_end(state))
@@ -281,7 +177,7 @@ class Grammar:
         return mask
 
     def _fitting(self, room: int, tuplet: int, done: int) -> frozenset[int]:
-        """The lengths that may come next with `room` ticks left, `done` ticks into a tuplet that began with `tuplet`."""
+        """Lengths that may come next: `room` ticks left, `done` ticks into a tuplet that began with `tuplet`."""
         key = (room, tuplet, done)
         found = self._lengths.get(key)
         if found is None:
@@ -338,18 +234,18 @@ class Grammar:
         found = self._pitch_masks.get(key)
         if found is None:
             home = Key(*state.tonic, state.mode)
-            lowest = _midi(home, state.pitch)
+            lowest = sounding(home, state.pitch)
             pitches = {
                 pitch
                 for pitch in self._allowed_pitches(state.tonic, state.mode)
-                if lowest < _midi(home, pitch) <= lowest + CHORD_SPAN
+                if lowest < sounding(home, pitch) <= lowest + CHORD_SPAN
             }
             found = self._tables.with_pitches(pitches, rests=False) & self._tables.of_kind(Kind.PITCH)
             self._pitch_masks[key] = found
         return found
 
     def _allowed_pitches(self, tonic: tuple[str, int], mode: str) -> frozenset[tuple[int, int]]:
-        return _pitches_within(self.vocabulary, tonic, mode, self.wish.scale, self.wish.lowest, self.wish.highest)
+        return pitches_within(self.vocabulary, tonic, mode, self.wish.scale, self.wish.lowest, self.wish.highest)
 
     # ------------------------------------------------------------------ advance
 
@@ -467,182 +363,4 @@ class Grammar:
         return clock_of(state.position, state.bar_in_section, state.bars_left)
 
 
-def clocks(vocabulary: Vocabulary, ids: Sequence[int]) -> list[int]:
-    """The clock beside each id of a finished tune, as `Grammar.clock` would have told it.
-
-    Unlike the grammar it follows any tune that the vocabulary can say, also one whose bars do not add up.
-    """
-    tokens = vocabulary.tokens
-    bars = sum(tokens[index].kind in BAR_ENDS for index in ids)
-    bars -= sum(tokens[index].kind is Kind.UPBEAT for index in ids)
-    bars_left = 1  # the header must not tell the count before its own token does
-    position = bar_in_section = full = length = ending_start = 0
-    in_upbeat = joining = False
-    found = []
-    for index in ids:
-        token = tokens[index]
-        kind = token.kind
-        if kind is Kind.NOTE:
-            length = token.ticks
-            position += length
-        elif kind is Kind.PITCH:
-            position += 0 if joining else length
-            joining = False
-        elif kind is Kind.LENGTH:
-            length = token.ticks
-        elif kind in BAR_ENDS:
-            if in_upbeat:
-                in_upbeat = False
-            else:
-                bars_left -= 1
-                bar_in_section += 1
-            position = 0
-            if kind is not Kind.BAR:
-                bar_in_section = 0
-        elif kind is Kind.UPBEAT:
-            in_upbeat, position = True, full - token.ticks
-        elif kind is Kind.METRE:
-            full = token.ticks
-        elif kind is Kind.BARS:
-            bars_left = bars
-        elif kind is Kind.OPEN:
-            bar_in_section = 0
-        elif kind is Kind.ENDING:
-            if 1 in token.value:
-                ending_start = bar_in_section
-            else:
-                bar_in_section = ending_start
-        elif kind is Kind.JOIN:
-            joining = True
-        found.append(clock_of(position, bar_in_section, bars_left))
-    return found
-
-
-_MODES = tuple(mode for mode in MODE_FIFTHS if mode != "none")
-
-
-def _is_written(tonic: tuple[str, int], mode: str) -> bool:
-    """Whether a key is one that people write: at most seven sharps or flats."""
-    return mode != "none" and abs(Key(*tonic, mode).fifths) <= 7
-
-
-@lru_cache(maxsize=64)
-def _pitches_within(
-    vocabulary: Vocabulary, tonic: tuple[str, int], mode: str, scale: tuple[int, ...] | None, lowest: int, highest: int
-) -> frozenset[tuple[int, int]]:
-    """Relative pitches within a range and a scale, each semitone of the scale in its plainest spelling.
-
-    Without a scale the key's own degrees and their single alterations are allowed, double sharps and
-    double flats only where the key itself writes them.
-    """
-    home = Key(*tonic, mode)
-    signature = home.signature
-    found: dict[int, tuple[int, int]] = {}
-    free = set()
-    for token in vocabulary.tokens:
-        if token.kind is not Kind.PITCH or token.value is None:
-            continue
-        step, alteration = token.value
-        midi = _midi(home, token.value)
-        accidental = signature.get(LETTERS[(home.tonic_pitch.diatonic + step) % 7], 0) + alteration
-        if not lowest <= midi <= highest or abs(alteration) > 1 or (alteration and abs(accidental) > 1):
-            continue
-        free.add(token.value)
-        if scale is not None and (midi - home.tonic_pitch.midi) % 12 in scale:
-            best = found.get(midi)
-            if best is None or abs(alteration) < abs(best[1]):
-                found[midi] = token.value
-    return frozenset(free if scale is None else found.values())
-
-
-def _midi(key: Key, relative: tuple[int, int]) -> int:
-    octave, letter = divmod(key.tonic_pitch.diatonic + relative[0], 7)
-    natural = 12 * (octave + 1) + (0, 2, 4, 5, 7, 9, 11)[letter]
-    return natural + key.signature.get(LETTERS[letter], 0) + relative[1]
-
-
-class Tables:
-    """What the automaton looks up: bool masks over the vocabulary, built once for each."""
-
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        import numpy as np
-
-        self._vocabulary = vocabulary
-        self._kinds = np.array([token.kind for token in vocabulary.tokens])
-        self._ticks = np.array([token.ticks for token in vocabulary.tokens])
-        self._by_kind = {kind: self._kinds == kind for kind in Kind}
-        self._only: dict[str, np.ndarray] = {}
-        self.none = np.zeros(len(vocabulary), bool)
-        self.sticky = vocabulary.layout == "sticky"
-        self.counted_bars = self.where(lambda token: token.kind is Kind.BARS and (token.value or 0) >= FEWEST_BARS)
-        self.length_id = {
-            token.ticks: index for index, token in enumerate(vocabulary.tokens) if token.kind is Kind.LENGTH
-        }
-        self.lengths = frozenset(self.length_id)
-        self.shortest = min(self.lengths)
-        self._falling = sorted((length for length in self.lengths if length % GRID == 0), reverse=True)
-        self._fewest: dict[int, int] = {}
-        self.upbeats = {
-            token.ticks: self.only(name)
-            for name, token in zip(vocabulary.names, vocabulary.tokens, strict=True)
-            if token.kind is Kind.UPBEAT and token.ticks % GRID == 0
-        }
-        ids = vocabulary.ids
-        self.open, self.first_ending = ids["|:"], ids["ending:1"]
-        self.bar, self.double, self.close, self.final = ids["|"], ids["||"], ids[":|"], ids["|]"]
-        self.tie, self.join = ids["tie"], ids["join"]
-
-    def where(self, holds: Callable[[Token], bool]) -> np.ndarray:
-        """The mask that allows the tokens for which `holds` is true."""
-        import numpy as np
-
-        return np.fromiter(map(holds, self._vocabulary.tokens), bool, len(self._vocabulary))
-
-    def only(self, name: str) -> np.ndarray:
-        """The mask that allows one token."""
-        found = self._only.get(name)
-        if found is None:
-            found = self.none.copy()
-            found[self._vocabulary.ids[name]] = True
-            self._only[name] = found
-        return found
-
-    def fewest_tokens(self, ticks: int) -> int:
-        """Few tokens in which notes can fill `ticks`: the longest first, two tokens each, two more notes for a tuplet."""
-        found = self._fewest.get(ticks)
-        if found is None:
-            found, rest = 0, ticks
-            for length in self._falling:
-                count, rest = divmod(rest, length)
-                found += 2 * count
-            found += 4 if rest else 0
-            self._fewest[ticks] = found
-        return found
-
-    def of_kind(self, kind: Kind) -> np.ndarray:
-        """The mask that allows a kind of token."""
-        return self._by_kind[kind]
-
-    def upbeats_below(self, full: int) -> np.ndarray:
-        """The mask that allows the upbeats shorter than a bar of `full` ticks."""
-        return self._by_kind[Kind.UPBEAT] & (self._ticks < full) & (self._ticks % GRID == 0)
-
-    def with_ticks(self, lengths: frozenset[int]) -> np.ndarray:
-        """The mask that allows notes and lengths of these ticks."""
-        import numpy as np
-
-        timed = self._by_kind[Kind.NOTE] | self._by_kind[Kind.LENGTH]
-        return timed & np.isin(self._ticks, sorted(lengths))
-
-    def with_pitches(self, pitches: Collection[tuple[int, int]], *, rests: bool) -> np.ndarray:
-        """The mask that allows these relative pitches, rests if asked, and every length."""
-        return self.where(
-            lambda token: token.kind is Kind.LENGTH
-            or (token.kind in (Kind.NOTE, Kind.PITCH) and (rests if token.value is None else token.value in pitches))
-        )
-
-
-@lru_cache(maxsize=8)
-def build_tables(vocabulary: Vocabulary) -> Tables:
-    """The tables of a vocabulary, shared by all grammars over it."""
-    return Tables(vocabulary)
+__all__ = ["CLOCKS", "Grammar", "Phase", "State", "Wish", "clock_of", "clocks"]
