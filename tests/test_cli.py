@@ -17,7 +17,7 @@ import typer
 from hoyomusic import __version__
 from hoyomusic.cli import app, run
 from hoyomusic.cli import console as speaking
-from tests.conftest import BOOK, ROOT, Said
+from tests.conftest import ROOT, Said
 
 Hoyo = Callable[..., Said]
 
