@@ -10,7 +10,6 @@ the sampler draws one, the vocabulary turns ids into a tune. Here they meet.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -23,10 +22,11 @@ from hoyomusic import __version__, checkpoint, sampling
 from hoyomusic.abc.fields import read_key
 from hoyomusic.errors import AbcError, CheckpointError, UsageError, VocabularyError
 from hoyomusic.grammar import Grammar, Phase, State, Wish
-from hoyomusic.regions import Region, Scale, find_region
+from hoyomusic.regions import Region, find_region
 from hoyomusic.runtime import NumpyRuntime, Runtime, fold, one_thread
 from hoyomusic.sampling import SamplingConfig
 from hoyomusic.score import choose_tempo
+from hoyomusic.styling import name_tune, style
 from hoyomusic.tune import Bar, Header, Key, Metre, Note, Tempo, Tune
 from hoyomusic.vocab import Vocabulary
 from hoyomusic.vocab.tokens import Kind
@@ -144,79 +144,63 @@ class HoyoMusicGenerator:
         the model's vocabulary cannot say.
         """
         region = find_region(request.region)
+        primed = [] if request.prime is None else self._prime_ids(request.prime, request.wish())
         for first in range(0, request.count, BATCH):
-            voices = [self._begin(request, region, index) for index in range(first, min(first + BATCH, request.count))]
+            indices = range(first, min(first + BATCH, request.count))
+            voices = [self._begin(request, region, index, primed) for index in indices]
             with one_thread():
                 self._sample(voices, request)
             for voice in voices:
                 yield self._finish(voice, request, region)
 
-    def _begin(self, request: Request, region: Region, index: int) -> _Voice:
+    def _begin(self, request: Request, region: Region, index: int, primed: list[int]) -> _Voice:
         """One tune's automaton, with the nation's style drawn for it where the nation is not learned."""
         wish, label = request.wish(), region.label
         if not self.has_learned(region):
             label = find_region(region.borrows).label
             wish = style(region, wish, request.seed, index)
-        primed: list[int] = []
         if request.prime is not None:
-            key = request.prime.key
-            primed = self._prime_ids(request.prime, wish)
-            wish = replace(
-                wish, tonic=(key.letter, key.accidental), mode=key.mode, metre=request.prime.metre, scale=None
-            )
+            key, metre = request.prime.key, request.prime.metre
+            wish = replace(wish, tonic=(key.letter, key.accidental), mode=key.mode, metre=metre, scale=None)
         return _Voice(Grammar(self.vocabulary, wish), index, label, primed)
 
     def _sample(self, voices: list[_Voice], request: Request) -> None:
-        """Step all voices together until each has ended."""
-        vocabulary_size = len(self.vocabulary)
-        regions = np.array([voice.label for voice in voices])
+        """Step the voices together until each has ended; those that have leave the batch."""
         state = self.runtime.start(len(voices))
-        masks = np.zeros((len(voices), vocabulary_size), bool)
-        span = request.sampling.repetition_span
-        for step in range(self._most_steps(voices)):
-            logits = None
-            if step:
-                ids = np.array([voice.ids[-1] for voice in voices])
-                clock = np.array([voice.grammar.clock(voice.state) for voice in voices])
-                logits, state = self.runtime.step(ids, regions, clock, state)
-            active = [row for row, voice in enumerate(voices) if voice.state.phase is not Phase.DONE]
-            if not active:
+        logits = None
+        while True:
+            for voice, index in zip(voices, self._choose(voices, logits, request), strict=True):
+                voice.take(index)
+            going_on = [row for row, voice in enumerate(voices) if voice.state.phase is not Phase.DONE]
+            if len(going_on) < len(voices):
+                voices = [voices[row] for row in going_on]
+                state = self.runtime.select(state, going_on)
+            if not voices:
                 return
-            chosen: dict[int, int] = {}
-            drawn = []
-            for row in active:
-                voice = voices[row]
-                if step < len(voice.primed):
-                    chosen[row] = voice.primed[step]
-                    continue
-                allowed = voice.grammar.mask(voice.state)
-                if logits is None:
-                    chosen[row] = int(allowed.argmax())
-                else:
-                    masks[row] = allowed
-                    drawn.append(row)
-            if drawn:
-                repeats = None
-                if request.sampling.repetition:
-                    repeats = np.stack([sampling.repeating(voices[row].ids, span, vocabulary_size) for row in drawn])
-                found = sampling.sample(
-                    logits[drawn],
-                    masks[drawn],
-                    request.sampling,
-                    seed=request.seed,
-                    tunes=[voices[row].index for row in drawn],
-                    step=step,
-                    repeats=repeats,
-                )
-                chosen.update(zip(drawn, map(int, found), strict=True))
-            for row, index in chosen.items():
-                voices[row].take(index)
+            logits, state = self.runtime.step(
+                np.array([voice.ids[-1] for voice in voices]),
+                np.array([voice.label for voice in voices]),
+                np.array([voice.grammar.clock(voice.state) for voice in voices]),
+                state,
+            )
 
-    def _most_steps(self, voices: list[_Voice]) -> int:
-        """More steps than the longest wish can take: the grammar ends every tune, this only bounds the loop."""
-        bars = max(voice.grammar.wish.bars or 64 for voice in voices)
-        length = max(voice.grammar.wish.length or 0 for voice in voices)
-        return 1000 + 600 * bars + 2 * length
+    def _choose(self, voices: list[_Voice], logits: np.ndarray | None, request: Request) -> list[int]:
+        """The next id of each voice; all have taken the same number of ids so far."""
+        step = len(voices[0].ids)
+        if step < len(voices[0].primed):
+            return [voice.primed[step] for voice in voices]
+        masks = np.stack([voice.grammar.mask(voice.state) for voice in voices])
+        if logits is None:  # only <s> may begin
+            return [int(mask.argmax()) for mask in masks]
+        repeats = None
+        if request.sampling.repetition:
+            span, size = request.sampling.repetition_span, len(self.vocabulary)
+            repeats = np.stack([sampling.repeating(voice.ids, span, size) for voice in voices])
+        tunes = [voice.index for voice in voices]
+        chosen = sampling.sample(
+            logits, masks, request.sampling, seed=request.seed, tunes=tunes, step=step, repeats=repeats
+        )
+        return [int(index) for index in chosen]
 
     def _prime_ids(self, prime: Tune, wish: Wish) -> list[int]:
         """The ids of a prime, from ``<s>`` to where the new music begins: behind its last note or bar line."""
@@ -306,49 +290,6 @@ def find_default_model() -> Path:
     raise CheckpointError(
         "the default model is missing", where="models/default.pth", remedy="install HoyoMusic again or run hoyo train"
     )
-
-
-# ---------------------------------------------------------------------- what a nation adds
-
-
-def style(region: Region, wish: Wish, seed: int, index: int) -> Wish:
-    """The wish with a styled nation's scale, mode and metre, drawn for tune `index` by `seed`.
-
-    A mode that was asked for chooses among the scales of that mode; where the nation has none, its
-    first scale is kept under the asked mode's name.
-    """
-    scales = [scale for scale in region.scales if wish.mode in (None, scale.mode)] or list(region.scales)
-    scale: Scale | None = scales[draw(seed, index, "scale", len(scales))] if scales else None
-    metre = wish.metre
-    if metre is None:
-        weighted = [name for name, weight in region.metres for _ in range(weight)]
-        metre = read_wished_metre(weighted[draw(seed, index, "metre", len(weighted))])
-    if scale is None:
-        return replace(wish, metre=metre)
-    return replace(wish, mode=wish.mode or scale.mode, metre=metre, scale=scale.semitones)
-
-
-def draw(seed: int, index: int, what: str, count: int) -> int:
-    """A whole number below `count`, a function of its arguments alone."""
-    digest = hashlib.sha256(f"{seed}/{index}/{what}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") % count
-
-
-_ADJECTIVES = (
-    "Amber", "Clear", "Distant", "Early", "Falling", "First", "Gentle", "Golden",
-    "Hidden", "Late", "Morning", "Quiet", "Rising", "Silver", "Wandering", "Winter",
-)  # fmt: skip
-_NOUNS = (
-    "Bells", "Bridge", "Cloud", "Feather", "Gate", "Harbour", "Hill", "Lantern",
-    "Meadow", "Moon", "Rain", "River", "Road", "Sail", "Star", "Wind",
-)  # fmt: skip
-
-
-def name_tune(region: Region, seed: int, index: int) -> str:
-    """A title of our own, from the nation's name and the seed."""
-    adjective = _ADJECTIVES[draw(seed, index, f"adjective {region.name}", len(_ADJECTIVES))]
-    noun = _NOUNS[draw(seed, index, f"noun {region.name}", len(_NOUNS))]
-    return f"{adjective} {noun} of {region.name}"
 
 
 # ---------------------------------------------------------------------- reading wishes

@@ -6,7 +6,7 @@ rows sum in another order than over one, so `NumpyRuntime` multiplies row by row
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -145,6 +145,14 @@ class NumpyRuntime:
                 constant = self._biases[layer]
                 inputs = np.concatenate((after[layer], before[layer + 1]), axis=1)  # (B, 2H)
         return _times(after[-1], self._output) + self._output_bias, (after, new_cells)
+
+
+    def select(
+        self, state: tuple[np.ndarray, np.ndarray], rows: Sequence[int]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The state of these rows alone, in this order."""
+        before, cells = state
+        return before[:, rows], cells[:, rows]
 
 
 def _times(rows: np.ndarray, matrix: np.ndarray) -> np.ndarray:

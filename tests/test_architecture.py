@@ -40,20 +40,21 @@ FLOORS = {
     "grammar": 5,
     "render": 5,
     "runtime": 5,
+    "styling": 6,
     "generator": 6,
     "training": 6,
     "cli": 8,
 }
 
 # A floor's rooms may stand on one another in this order only: a room -> those of its own floor that it may use.
-SAME_FLOOR = {"abc": {"tuplets"}, "harmony": {"score"}, "model": {"sizes"}}
+SAME_FLOOR = {"abc": {"tuplets"}, "generator": {"styling"}, "harmony": {"score"}, "model": {"sizes"}}
 
 # The learning side, and the rooms where it meets the music: all others work without torch.
 USES_TORCH = {"checkpoint", "device", "fit", "model", "training"}
 # Told at import, these libraries cost each command its start.
 HEAVY = {"torch", "music21", "onnxruntime", "verovio", "soundfile", "midirenderer", "matplotlib"}
 GROUND = {"errors", "storage", "text"}
-MEETING_ROOMS = {"grammar", "vocab", "generator", "training", "cli"}
+MEETING_ROOMS = {"grammar", "vocab", "styling", "generator", "training", "cli"}
 MUSIC_SIDE = {"abc", "arrangement", "corpus", "harmony", "regions", "render", "score", "tune", "tuplets"}
 LEARNING_SIDE = {"archive", "checkpoint", "device", "fit", "model", "runtime", "sampling", "sizes", "streams"}
 

@@ -17,17 +17,15 @@ from hoyomusic.generator import (
     Composition,
     HoyoMusicGenerator,
     Request,
-    draw,
     find_model,
-    name_tune,
     read_wished_key,
     read_wished_metre,
     strip_form,
-    style,
 )
 from hoyomusic.grammar import Wish
 from hoyomusic.regions import REGIONS, find_region
 from hoyomusic.sampling import SamplingConfig
+from hoyomusic.styling import draw, name_tune, style
 from hoyomusic.tune import Key, Metre, Tune
 from hoyomusic.vocab import Vocabulary, count_bars
 
@@ -46,6 +44,9 @@ class HashRuntime:
     ) -> tuple[np.ndarray, np.ndarray]:
         state = (31 * state + 7 * ids + 3 * region + clock) % 64
         return self._table[state], state
+
+    def select(self, state: np.ndarray, rows: list[int]) -> np.ndarray:
+        return state[rows]
 
 
 @pytest.fixture(scope="module")

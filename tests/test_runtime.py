@@ -129,3 +129,13 @@ def test_numpy_multiplies_on_one_thread_where_asked():
 
     with one_thread():
         assert all(pool["num_threads"] == 1 for pool in threadpool_info() if pool["user_api"] == "blas")
+
+
+def test_selected_rows_go_on_as_if_the_others_were_there():
+    model = make_model(ModelConfig(5, 2, 2, embedding=4, hidden=8, layers=2))
+    engine = NumpyRuntime(fold(model.arrays()))
+    ids, zeros = np.arange(3), np.zeros(3, int)
+    _, state = engine.step(ids, zeros, zeros, engine.start(3))
+    together, _ = engine.step(ids, zeros, zeros, state)
+    apart, _ = engine.step(ids[[2, 0]], zeros[:2], zeros[:2], engine.select(state, [2, 0]))
+    assert np.array_equal(apart, together[[2, 0]])

@@ -1,0 +1,51 @@
+"""What a nation adds to a wish: for those without tunes scale and metre, for all a title; drawn by the seed."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+from hoyomusic.grammar import Wish
+from hoyomusic.regions import Region
+from hoyomusic.tune import Metre
+
+
+def style(region: Region, wish: Wish, seed: int, index: int) -> Wish:
+    """The wish with a styled nation's scale, mode and metre, drawn for tune `index` by `seed`.
+
+    A mode that was asked for chooses among the scales of that mode; where the nation has none, its
+    first scale is kept under the asked mode's name.
+    """
+    scales = [scale for scale in region.scales if wish.mode in (None, scale.mode)] or list(region.scales)
+    scale = scales[draw(seed, index, "scale", len(scales))] if scales else None
+    metre = wish.metre
+    if metre is None:
+        weighted = [name for name, weight in region.metres for _ in range(weight)]
+        beats, unit = weighted[draw(seed, index, "metre", len(weighted))].split("/")
+        metre = Metre(int(beats), int(unit))
+    if scale is None:
+        return replace(wish, metre=metre)
+    return replace(wish, mode=wish.mode or scale.mode, metre=metre, scale=scale.semitones)
+
+
+def draw(seed: int, index: int, what: str, count: int) -> int:
+    """A whole number below `count`, a function of its arguments alone."""
+    digest = hashlib.sha256(f"{seed}/{index}/{what}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") % count
+
+
+_ADJECTIVES = (
+    "Amber", "Clear", "Distant", "Early", "Falling", "First", "Gentle", "Golden",
+    "Hidden", "Late", "Morning", "Quiet", "Rising", "Silver", "Wandering", "Winter",
+)  # fmt: skip
+_NOUNS = (
+    "Bells", "Bridge", "Cloud", "Feather", "Gate", "Harbour", "Hill", "Lantern",
+    "Meadow", "Moon", "Rain", "River", "Road", "Sail", "Star", "Wind",
+)  # fmt: skip
+
+
+def name_tune(region: Region, seed: int, index: int) -> str:
+    """A title of our own, from the nation's name and the seed."""
+    adjective = _ADJECTIVES[draw(seed, index, f"adjective {region.name}", len(_ADJECTIVES))]
+    noun = _NOUNS[draw(seed, index, f"noun {region.name}", len(_NOUNS))]
+    return f"{adjective} {noun} of {region.name}"
