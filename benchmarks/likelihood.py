@@ -18,7 +18,6 @@ from math import log
 from hoyomusic import checkpoint
 from hoyomusic.corpus import load_corpus
 from hoyomusic.fit import measure
-from hoyomusic.generator import find_model
 from hoyomusic.regions import REGIONS
 from hoyomusic.streams import Sample
 from hoyomusic.training import prepare
@@ -60,7 +59,7 @@ class NGram:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", nargs="?", default="default")
-    path = find_model(parser.parse_args().model)
+    path = checkpoint.find_model(parser.parse_args().model)
     loaded = checkpoint.load(path)
     model, vocabulary = loaded.model(), Vocabulary.from_dict(loaded.vocab)
     dataset = prepare(load_corpus(), vocabulary)

@@ -41,6 +41,10 @@ FORMAT = "hoyomusic"
 VERSION = 1
 ENTRIES = ("format", "version", "config", "vocab", "weights", "provenance", "training")
 
+# Where a user's training writes and generating looks first; and what comes along, which no command writes.
+USER_MODEL = Path("models/hoyomusic_generator.pth")
+DEFAULT_MODEL = Path("models/default.pth")
+
 # Older version -> the function that makes its dict one of the next version.
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 
@@ -118,6 +122,26 @@ def load_arrays(path: str | os.PathLike[str]) -> Checkpoint:
 def identity(path: str | os.PathLike[str]) -> str:
     """The SHA-256 of the file, in hexadecimal: which model it is. Raises CheckpointError if it cannot be read."""
     return hashlib.sha256(archive.read_bytes(os.fspath(path))).hexdigest()
+
+
+def find_model(model: str | os.PathLike[str] | None = None) -> Path:
+    """The model file to use: a path, ``"default"``, or for None the user's own if there is one, else the default.
+
+    Raises CheckpointError where the default is asked for and missing.
+    """
+    if model is None:
+        return USER_MODEL if USER_MODEL.is_file() else find_default_model()
+    return find_default_model() if str(model) == "default" else Path(model)
+
+
+def find_default_model() -> Path:
+    """The model that comes with the program: in the installed package, or in the checkout that it runs from."""
+    package = Path(__file__).parent
+    for folder in (package, package.parent):
+        path = folder / DEFAULT_MODEL
+        if path.is_file():
+            return path
+    raise CheckpointError("is missing", where=str(DEFAULT_MODEL), remedy="install HoyoMusic again or run hoyo train")
 
 
 def _read(content: archive.Archive, file: str) -> Checkpoint:

@@ -20,7 +20,7 @@ import numpy as np
 
 from hoyomusic import __version__, checkpoint, sampling
 from hoyomusic.abc.fields import read_key
-from hoyomusic.errors import AbcError, CheckpointError, UsageError, VocabularyError
+from hoyomusic.errors import AbcError, UsageError, VocabularyError
 from hoyomusic.grammar import Grammar, Phase, State, Wish
 from hoyomusic.regions import Region, find_region
 from hoyomusic.runtime import NumpyRuntime, Runtime, fold, one_thread
@@ -30,8 +30,6 @@ from hoyomusic.styling import name_tune, style
 from hoyomusic.tune import Bar, Header, Key, Metre, Note, Tempo, Tune
 from hoyomusic.vocab import Vocabulary
 from hoyomusic.vocab.tokens import Kind
-
-USER_MODEL = Path("models/hoyomusic_generator.pth")
 
 # Streams that are stepped together; how many there are changes no tune.
 BATCH = 32
@@ -79,6 +77,11 @@ class Request:
             read_wished_key(self.key)
         self.wish()
 
+    @property
+    def names_mode(self) -> bool:
+        """Whether `key` names a mode: a bare key note means major, but leaves a styled nation its own scales."""
+        return self.key is not None and len(self.key.strip()) > len(read_wished_key(self.key).tonic)
+
     def wish(self) -> Wish:
         """The part of the request that the grammar keeps, before the nation's style is added."""
         key = None if self.key is None else read_wished_key(self.key)
@@ -123,7 +126,7 @@ class HoyoMusicGenerator:
 
         Raises CheckpointError where there is no model, or where it is damaged or not ours.
         """
-        path = find_model(model)
+        path = checkpoint.find_model(model)
         loaded = checkpoint.load_arrays(path)
         return cls(
             NumpyRuntime(fold(loaded.weights)),
@@ -158,6 +161,8 @@ class HoyoMusicGenerator:
         wish, label = request.wish(), region.label
         if not self.has_learned(region):
             label = find_region(region.borrows).label
+            if wish.tonic is not None and not request.names_mode:
+                wish = replace(wish, mode=None)
             wish = style(region, wish, request.seed, index)
         if request.prime is not None:
             key, metre = request.prime.key, request.prime.metre
@@ -263,33 +268,6 @@ class _Voice:
     def take(self, index: int) -> None:
         self.ids.append(index)
         self.grammar.advance(self.state, index)
-
-
-# ---------------------------------------------------------------------- which model
-
-
-def find_model(model: str | Path | None = None) -> Path:
-    """The model file to use: a path, ``"default"``, or for None the user's own if there is one, else the default.
-
-    Raises CheckpointError where there is none.
-    """
-    if model is None:
-        return USER_MODEL if USER_MODEL.is_file() else find_default_model()
-    if str(model) == "default":
-        return find_default_model()
-    return Path(model)
-
-
-def find_default_model() -> Path:
-    """The model that comes with the program: in the installed package, or in the checkout that it runs from."""
-    package = Path(__file__).parent
-    for folder in (package, package.parent):
-        path = folder / "models" / "default.pth"
-        if path.is_file():
-            return path
-    raise CheckpointError(
-        "the default model is missing", where="models/default.pth", remedy="install HoyoMusic again or run hoyo train"
-    )
 
 
 # ---------------------------------------------------------------------- reading wishes

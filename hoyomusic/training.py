@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from hoyomusic import __version__
-from hoyomusic.checkpoint import Checkpoint, load, save
+from hoyomusic.checkpoint import DEFAULT_MODEL, USER_MODEL, Checkpoint, load, save
 from hoyomusic.corpus import Corpus, load_corpus
 from hoyomusic.device import Precision, choose_device, tune_allocator
 from hoyomusic.errors import TrainingError, UsageError, VocabularyError
@@ -28,8 +28,6 @@ from hoyomusic.regions import REGIONS
 from hoyomusic.storage import check_writable, free_path
 from hoyomusic.streams import Sample
 from hoyomusic.vocab import Vocabulary
-
-DEFAULT_OUT = Path("models/hoyomusic_generator.pth")
 
 # A nation that is styled by rule becomes a learned one when a corpus has this many tunes of it.
 LEARNED_FROM = 600
@@ -47,7 +45,7 @@ class TrainingConfig:
     corpus: tuple[str, ...] = ("default",)
     hoyomusic: str | None | bool = False
     max_samples: int | None = None
-    out: Path = DEFAULT_OUT
+    out: Path = USER_MODEL
     start: Path | None = None
     layout: str = "fused"
     embedding: int = 256
@@ -59,6 +57,8 @@ class TrainingConfig:
     fit: FitConfig = field(default_factory=FitConfig)
 
     def __post_init__(self) -> None:
+        if self.out.parts[-2:] == DEFAULT_MODEL.parts:
+            raise UsageError("is the model that comes along", where=str(self.out), remedy="train into another file")
         if self.max_samples is not None and self.max_samples < 2:
             raise UsageError(
                 f"{self.max_samples} tunes",

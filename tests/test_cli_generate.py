@@ -64,6 +64,19 @@ def test_the_command_it_prints_makes_the_same_again(hoyo: Hoyo, generate: Hoyo) 
         assert (Path("again") / path.name).read_bytes() == path.read_bytes()
 
 
+def test_the_melody_alone(generate: Hoyo) -> None:
+    generate("--region", "Mondstadt", "--bars", 4, "--seed", 7, "--melody-only", "--out", "alone")
+    generate("--region", "Mondstadt", "--bars", 4, "--seed", 7)
+    alone, band = (mido.MidiFile(f"{folder}/mondstadt-0007-1.mid").tracks for folder in ("alone", "music"))
+    assert [track.name for track in alone if any(message.type == "note_on" for message in track)] == ["melody"]
+
+    def sounding(tracks: list[mido.MidiTrack]) -> list[tuple[int, int]]:
+        (melody,) = (track for track in tracks if track.name == "melody")
+        return [(message.note, message.velocity) for message in melody if message.type == "note_on"]
+
+    assert sounding(alone) == sounding(band)
+
+
 def test_a_taken_name_gets_the_next_number(generate: Hoyo) -> None:
     arguments = ("--region", "Liyue", "--bars", 4, "--seed", 7)
     generate(*arguments)

@@ -129,6 +129,7 @@ def test_training_further_begins_with_the_weights_of_a_model(hoyo: Hoyo, tunes: 
         (["train", "--from", "nothing.pth"], 1, "nothing.pth: there is no such file"),
         (["train", "--use-hoyomusic"], 1, "the hoyoMusic set is not on this computer; put its file"),
         (["train", "--out", "tunes.abc/model.pth"], 1, "tunes.abc/model.pth: cannot be written: "),
+        (["train", "--out", "models/default.pth"], 2, "models/default.pth: is the model that comes along; train into"),
         (["resume"], 1, f"{MODEL}: there is no such file; train a model or name another file"),
         (["resume", "tunes.abc"], 1, "tunes.abc: is no model file"),
     ],

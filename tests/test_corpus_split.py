@@ -47,3 +47,8 @@ def test_few_tunes():
     # The large cluster teaches, the single tune judges.
     assert choose_split([0, 0, 0, 1], [1] * 4, ["a", "b", "c", "d"]) == [TRAIN, TRAIN, TRAIN, VALIDATION]
     assert choose_split([], [], []) == []
+
+
+def test_one_tune_a_nation_still_leaves_a_judge():
+    split = choose_split([0, 1, 2, 3], ["a", "b", "c", "d"], ["w", "x", "y", "z"])
+    assert sorted(split) == [TRAIN, TRAIN, TRAIN, VALIDATION]

@@ -96,9 +96,10 @@ def test_the_description_is_plain_and_true():
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the exact figure is Linux's")
 def test_memory_used_grows_with_what_is_held():
     before = device.memory_used()["process"]
-    held = torch.ones(16 * 2**20)
+    held = torch.ones(128 * 2**20)
     grown = device.memory_used()["process"] - before
-    assert 0.9 * held.numel() * 4 < grown < 1.5 * held.numel() * 4
+    # What the process had free is used first, so that it grows by a little less than what is held.
+    assert 0.5 * held.numel() * 4 < grown < 1.2 * held.numel() * 4
     assert "cuda" not in device.memory_used() or torch.cuda.is_initialized()
 
 

@@ -11,13 +11,12 @@ import numpy as np
 import pytest
 
 from hoyomusic import abc
+from hoyomusic.checkpoint import USER_MODEL, find_model
 from hoyomusic.errors import CheckpointError, UsageError
 from hoyomusic.generator import (
-    USER_MODEL,
     Composition,
     HoyoMusicGenerator,
     Request,
-    find_model,
     read_wished_key,
     read_wished_metre,
     strip_form,
@@ -109,6 +108,13 @@ def test_a_styled_nation_keeps_its_scale(generator: HoyoMusicGenerator) -> None:
         assert str(made.tune.metre) in dict(region.metres)
         scales |= fitting
     assert len(scales) > 1
+
+
+def test_a_bare_key_note_leaves_a_styled_nation_its_scales(generator: HoyoMusicGenerator) -> None:
+    modes = {made.tune.key for made in compose(generator, "Snezhnaya", count=12, seed=2, key="D")}
+    assert modes == {Key("D", 0, "minor"), Key("D", 0, "dorian")}
+    (made,) = compose(generator, "Snezhnaya", seed=2, key="Ddor")
+    assert made.tune.key == Key("D", 0, "dorian")
 
 
 def test_a_styled_nation_that_was_learned_is_no_longer_styled(generator: HoyoMusicGenerator) -> None:
@@ -216,7 +222,7 @@ def test_titles_hang_on_seed_and_nation() -> None:
 
 def test_which_model_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("hoyomusic.generator.find_default_model", lambda: Path("the-default.pth"))
+    monkeypatch.setattr("hoyomusic.checkpoint.find_default_model", lambda: Path("the-default.pth"))
     assert find_model() == find_model("default") == Path("the-default.pth")
     assert find_model("mine.pth") == Path("mine.pth")
     USER_MODEL.parent.mkdir()

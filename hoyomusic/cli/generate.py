@@ -53,6 +53,7 @@ def generate(
     formats: Annotated[
         str, typer.Option("--format", metavar="LIST", help="Of abc,midi,wav,flac,ogg,mp3,svg,musicxml,mxl.")
     ] = "abc,mid",
+    melody_only: Annotated[bool, typer.Option("--melody-only", help="Leave out the band.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Write over files that exist.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a tune.")] = False,
 ) -> None:
@@ -64,6 +65,7 @@ def generate(
     from hoyomusic.generator import HoyoMusicGenerator, Request
     from hoyomusic.render import write
     from hoyomusic.sampling import SamplingConfig
+    from hoyomusic.score import perform
 
     request = Request(
         **given(region=region, count=count, length=length, bars=bars, key=key, metre=metre, tempo=tempo),
@@ -75,7 +77,7 @@ def generate(
     generator = HoyoMusicGenerator.load(model)
     with Report(as_json) as report:
         for made in generator.compose(request):
-            score = arrange(made.tune, made.region, seed=made.seed)
+            score = perform(made.tune) if melody_only else arrange(made.tune, made.region, seed=made.seed)
             stem = out / f"{made.region.name.lower()}-{made.seed:04d}-{made.index + 1}"
             chosen = stem if force else _free_stem(stem, suffixes)
             if chosen != stem:

@@ -86,7 +86,7 @@ def resume(
     """Go on with a training run where it stopped, as if it never had."""
     from hoyomusic import training
 
-    path = checkpoint or training.DEFAULT_OUT
+    path = checkpoint or training.USER_MODEL
     _watch(lambda **hooks: training.resume(path, epochs=epochs, force=force, **hooks), path, as_json)
 
 

@@ -21,7 +21,7 @@ def choose_split(clusters: Sequence[int], regions: Sequence[Hashable], digests: 
 
     A cluster belongs to the nation of most of its tunes. Each nation gives its clusters in an order
     drawn from their digests until a share of `VALIDATION_SHARE` of its tunes is reached, passing over those
-    that are too large; it gives at least one if it has two.
+    that are too large; it gives at least one if it has two. Where none has two, one gives its only one.
     """
     members: dict[int, list[int]] = defaultdict(list)
     for index, cluster in enumerate(clusters):
@@ -34,6 +34,9 @@ def choose_split(clusters: Sequence[int], regions: Sequence[Hashable], digests: 
     chosen: set[int] = set()
     for candidates in by_region.values():
         chosen.update(_choose_clusters(sorted(candidates), members))
+    if not chosen and len(members) > 1:
+        # One cluster a nation: without a judge nothing could be trained on, so one of them is it.
+        chosen.update(_choose_clusters(sorted(sum(by_region.values(), [])), members))
     return [VALIDATION if cluster in chosen else TRAIN for cluster in clusters]
 
 

@@ -39,6 +39,7 @@ SIGNS_PER_BAR = 9
 class Grammar:
     """The automaton for one vocabulary and one wish; states are cheap, the tables are shared.
 
+    >>> from hoyomusic.tune import Metre
     >>> vocabulary = Vocabulary.build()
     >>> grammar = Grammar(vocabulary, Wish(metre=Metre(3, 4), bars=8))
     >>> state = grammar.start()
