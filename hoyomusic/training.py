@@ -185,12 +185,15 @@ def resume(
     path: Path,
     *,
     epochs: int | None = None,
+    learning_rate: float | None = None,
     force: bool = False,
     on_event: Callable[[RunEvent], None] = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
     progress: Callable[[str, int], None] | None = None,
 ) -> FitState:
     """Go on with the run of a checkpoint until `epochs` in all (None: as it was asked for).
+
+    `learning_rate` replaces the present one: a lower one settles what a higher one has found.
 
     Raises TrainingError for a model without a training state, a run that is finished, and a corpus that
     is no longer the same, unless `force` says to go on with it all the same.
@@ -203,7 +206,10 @@ def resume(
             remedy=f"train it further: hoyo train --from {path}",
         )
     state = FitState.from_dict(checkpoint.training["fit"])
-    settings = FitConfig(**{**state.config, "epochs": epochs or state.config["epochs"]})
+    wished = {"epochs": epochs, "learning_rate": learning_rate}
+    settings = FitConfig(**{**state.config, **{name: value for name, value in wished.items() if value is not None}})
+    if learning_rate is not None:
+        state.learning_rate = learning_rate
     if state.epoch >= settings.epochs:
         raise TrainingError(
             f"all {state.epoch} epochs are done", where=str(path), remedy=f"ask for more: --epochs {state.epoch + 10}"

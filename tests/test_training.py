@@ -104,6 +104,16 @@ def test_a_changed_corpus_is_not_trained_on_in_silence(config: TrainingConfig, t
     assert resume(config.out, epochs=2, force=True).epoch == 2
 
 
+def test_going_on_at_another_rate(config: TrainingConfig) -> None:
+    train(replace(config, fit=replace(FIT, epochs=1)))
+    events = []
+    resume(config.out, epochs=2, learning_rate=0.0005, on_event=events.append)
+    (epoch,) = (event for event in events if isinstance(event, EpochEnded))
+    assert (epoch.epoch, epoch.learning_rate) == (2, 0.0005)
+    with pytest.raises(UsageError, match="learning_rate is nan"):
+        resume(config.out, epochs=3, learning_rate=float("nan"))
+
+
 def test_a_finished_run_says_so(config: TrainingConfig) -> None:
     train(replace(config, fit=replace(FIT, epochs=1)))
     with pytest.raises(TrainingError, match="all 1 epochs are done; ask for more: --epochs 11"):

@@ -23,7 +23,7 @@ TRAIN_EXAMPLES = examples(
     "hoyo train --corpus default --corpus ~/tunes --out models/mine.pth",
     "hoyo train --from models/mine.pth --corpus ~/more-tunes --out models/mine-2.pth",
 )
-RESUME_EXAMPLES = examples("hoyo resume", "hoyo resume models/mine.pth --epochs 40")
+RESUME_EXAMPLES = examples("hoyo resume", "hoyo resume models/mine.pth --epochs 40 --learning-rate 0.001")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object an event instead of the display.")]
 
@@ -80,6 +80,7 @@ def resume(
         Path | None, typer.Argument(metavar="[CHECKPOINT]", help="The model; else the one that train made here.")
     ] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", help="The total, finished ones counted in.")] = None,
+    learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Go on at this rate.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Go on even if the corpus has changed.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -87,7 +88,8 @@ def resume(
     from hoyomusic import training
 
     path = checkpoint or training.USER_MODEL
-    _watch(lambda **hooks: training.resume(path, epochs=epochs, force=force, **hooks), path, as_json)
+    wish = {"epochs": epochs, "learning_rate": learning_rate, "force": force}
+    _watch(lambda **hooks: training.resume(path, **wish, **hooks), path, as_json)
 
 
 def _watch(start: Callable[..., FitState], path: Path, as_json: bool) -> None:
