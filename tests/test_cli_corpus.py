@@ -17,7 +17,7 @@ def test_stats(hoyo: Hoyo) -> None:
     assert said.lines[0] == f"read 8 tunes: {BOOK} (8)"
     assert said.lines[1].split() == ["nation", "read", "unique", "with", "metre", "usable"]
     assert said.lines[3].split() == ["Mondstadt", "1", "1", "1", "1"]
-    assert said.lines[10].startswith("usable 8: 8 to learn from, 0 to judge by; 124 bars, ")
+    assert said.lines[10].startswith("usable 8: 7 to learn from, 1 to judge by; 124 bars, ")
 
 
 def test_stats_as_json(hoyo: Hoyo) -> None:

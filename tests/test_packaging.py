@@ -95,11 +95,6 @@ def test_an_old_python_is_told_so(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_the_readme_names_the_torch_of_the_list() -> None:
-    for page in ("README.md", "README.zh.md"):
-        assert f"torch=={read_requirements()['torch']} " in (ROOT / page).read_text(encoding="utf-8")
-
-
 def test_the_default_model_is_small_enough() -> None:
     assert 0 < MODEL.stat().st_size <= LARGEST_MODEL
 
