@@ -180,6 +180,14 @@ def test_a_first_ending_leads_to_a_second() -> None:
     assert "|]" in allowed_names(grammar, f"{HEAD} |: 1@1/2 | 1@1/2 | ending:1 1@1/2 :| ending:2 1@1/2")
 
 
+def test_endings_are_short() -> None:
+    grammar = Grammar(VOCABULARIES["fused"])
+    head = f"{HEAD.replace('bars:4', 'bars:9')} |: 1@1/2 | 1@1/2 | ending:1 1@1/2"
+    assert allowed_names(grammar, head) == {"|", ":|", "tie", "join"}
+    assert allowed_names(grammar, f"{head} | 1@1/2") == {":|", "join"}
+    assert allowed_names(grammar, f"{head} :| ending:2 1@1/2 | 1@1/2") == {"||", "join"}
+
+
 def test_a_tie_leads_to_its_pitch() -> None:
     grammar = Grammar(VOCABULARIES["fused"])
     found = allowed_names(grammar, f"{HEAD} 3@1/2 tie | ")

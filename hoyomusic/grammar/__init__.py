@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 CHORD_SPAN = 16
 CHORD_NOTES = 4
 
+# Bars of a first or second ending: printed tunes have one or two.
+LONGEST_ENDING = 2
+
 # Tokens besides its notes that a bar can need: repeat sign, ending, an upbeat and its notes, bar lines.
 SIGNS_PER_BAR = 9
 
@@ -157,8 +160,11 @@ class Grammar:
         return [tables.final] if last else [tables.double]
 
     def _must_end(self, state: State) -> bool:
-        """Whether the present bar must end its section: the tune's last bar, or the last before a second ending."""
-        return not state.in_upbeat and (state.bars_left == 1 or (state.ending == 1 and state.bars_left == 2))
+        """Whether the present bar must end its section: the last of the tune, or the last that an ending may have."""
+        if state.in_upbeat:
+            return False
+        in_ending = state.ending in (1, 3) and state.bar_in_section - state.ending_start >= LONGEST_ENDING - 1
+        return state.bars_left == 1 or in_ending or (state.ending == 1 and state.bars_left == 2)
 
     def _note_mask(self, state: State) -> np.ndarray:
         """Notes, rests and lengths that fit into what is left of the bar."""
