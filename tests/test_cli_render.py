@@ -13,6 +13,7 @@ import mido
 import pytest
 
 from hoyomusic import abc
+from hoyomusic.cli.console import tune_progress
 from hoyomusic.cli.targets import plan_targets, read_formats, short_stem
 from hoyomusic.errors import UsageError
 from tests.conftest import BOOK, ROOT, Said
@@ -52,7 +53,7 @@ def test_one_tune_and_a_file_name_give_exactly_that_file(hoyo: Hoyo, jig: Path) 
     assert (said.code, said.err) == (0, "")
     assert said.lines == [
         "title          key      metre  bars  seconds  files",
-        "Dandelion Jig  G major  6/8      18     48.3  here/tune.mid",
+        "Dandelion Jig  G major  6/8      16     48.3  here/tune.mid",
     ]
     assert [str(path) for path in Path.cwd().rglob("*.*")] == [str(Path.cwd() / "here" / "tune.mid")]
     names = [track.name for track in mido.MidiFile("here/tune.mid").tracks]
@@ -77,7 +78,7 @@ def test_every_format_of_a_folder(hoyo: Hoyo, jig: Path) -> None:
     names = ["jig.abc", "jig.mid", "jig.wav", "jig.svg", "jig.musicxml"]
     assert found["files"] == [str(Path("out") / name) for name in names]
     assert sorted(path.name for path in Path("out").iterdir()) == sorted(names)
-    assert (found["title"], found["key"], found["metre"], found["bars"]) == ("Dandelion Jig", "G major", "6/8", 18)
+    assert (found["title"], found["key"], found["metre"], found["bars"]) == ("Dandelion Jig", "G major", "6/8", 16)
     assert found["faults"] == []
     assert abc.parse(Path("out/jig.abc").read_text(encoding="utf-8")) == abc.parse(JIG)
     assert Path("out/jig.wav").read_bytes()[:4] == b"RIFF"
@@ -221,3 +222,18 @@ def test_real_tunes_sound_as_the_oracle_says(hoyo: Hoyo, share: int) -> None:
     entries = random.Random(3).sample(entries, min(share, len(entries)))
     wrong = compare_with_oracle(hoyo, entries)
     assert len(wrong) <= len(entries) // 100, wrong
+
+
+def test_a_bar_moves_on_a_terminal_only(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    with tune_progress(3) as advance:
+        advance()
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    with tune_progress(3) as advance:
+        for _ in range(3):
+            advance()
+    assert "3/3" in capsys.readouterr().err
+    with tune_progress(1) as advance:
+        advance()
+    assert capsys.readouterr().err == ""

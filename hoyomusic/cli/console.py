@@ -64,6 +64,21 @@ def reading_progress() -> Iterator[Callable[[str, int], None]]:
         yield lambda what, count: status.update(Text(f"reading {printable(what, 50)}: {count:,} tunes"))
 
 
+@contextmanager
+def tune_progress(total: int) -> Iterator[Callable[[], None]]:
+    """A bar with the time left, moved on after each of `total` tunes: on a terminal only, where there are several."""
+    if total < 2 or not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda: progress.advance(task)
+
+
 def given(**options: Any) -> dict[str, Any]:
     """The options that were given: for the others the callee knows what is best."""
     return {name: value for name, value in options.items() if value is not None}

@@ -80,8 +80,7 @@ def mend(parts: list[Part]) -> str:
 
 def describe_model() -> dict[str, Any]:
     """The model that `hoyo generate` would use, or under ``error`` why there is none."""
-    from hoyomusic.checkpoint import load_arrays
-    from hoyomusic.checkpoint import find_model
+    from hoyomusic.checkpoint import find_model, load_arrays
 
     try:
         path = find_model()

@@ -75,7 +75,7 @@ def generate(
     )
     suffixes = read_formats(formats)
     generator = HoyoMusicGenerator.load(model)
-    with Report(as_json) as report:
+    with Report(as_json, request.count) as report:
         for made in generator.compose(request):
             score = perform(made.tune) if melody_only else arrange(made.tune, made.region, seed=made.seed)
             stem = out / f"{made.region.name.lower()}-{made.seed:04d}-{made.index + 1}"

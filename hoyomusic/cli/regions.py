@@ -43,8 +43,7 @@ def regions(
 
 def _ask_model(model: str | None) -> dict[str, Any]:
     """What the model learned from; without any model what the default one would, and a word about it."""
-    from hoyomusic.checkpoint import load_arrays
-    from hoyomusic.checkpoint import find_model
+    from hoyomusic.checkpoint import find_model, load_arrays
 
     try:
         return load_arrays(find_model(model)).provenance

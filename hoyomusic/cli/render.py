@@ -52,7 +52,7 @@ def render(
     nation = None if region is None else find_region(region)
     books = [(path, _read(path)) for path in tunes]
     targets = plan_targets([(path, len(book)) for path, book in books], out, formats)
-    with Report(as_json) as report:
+    with Report(as_json, sum(len(book) for _, book in books)) as report:
         for tune, paths in zip((tune for _, book in books for tune in book), targets, strict=True):
             if melody_only:
                 score = perform(tune, tempo=tempo, region=nation)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hoyomusic.cli.console import new_table, output, write_json
+from hoyomusic.cli.console import new_table, output, tune_progress, write_json
 from hoyomusic.text import printable
+from hoyomusic.vocab import count_bars
 
 if TYPE_CHECKING:
     from hoyomusic.score import Score
@@ -19,20 +21,24 @@ LONGEST_PATHS = 10_000
 
 
 class Report:
-    """Collects tunes and shows them when it is left, also by an error: what was written is said.
+    """Collects `total` tunes and shows them when it is left, also by an error: what was written is said.
 
     As JSON each tune is shown as soon as it is there.
     """
 
-    def __init__(self, as_json: bool) -> None:
+    def __init__(self, as_json: bool, total: int) -> None:
         self.as_json = as_json
+        self._total = total
+        self._stack = ExitStack()
         self._table = new_table("title", "key", "metre", "bars", "seconds", "files", numbers=("bars", "seconds"))
         self._faults: list[str] = []
 
     def __enter__(self) -> Report:
+        self._advance = self._stack.enter_context(tune_progress(self._total))
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._stack.close()
         if not self.as_json and self._table.row_count:
             console = output()
             console.print(self._table)
@@ -41,19 +47,21 @@ class Report:
 
     def add(self, score: Score, files: Sequence[Path], more: dict[str, Any] | None = None) -> None:
         """A tune, as it is played, and its files; `more` is what only JSON tells."""
+        self._advance()
         tune = score.tune
+        bars = count_bars(tune)
         title, key = tune.header.title, str(tune.key)
         metre = "free" if tune.metre is None else str(tune.metre)
         seconds = score.seconds(score.end_tick)
         faults = [f"bar {fault.bar + 1}: {fault.message}" for fault in tune.faults()]
         names = [str(file) for file in files]
         if self.as_json:
-            told = {"title": title, "key": key, "metre": metre, "bars": len(tune.bars), "seconds": round(seconds, 2)}
+            told = {"title": title, "key": key, "metre": metre, "bars": bars, "seconds": round(seconds, 2)}
             write_json({**told, "faults": faults, "files": names, **(more or {})})
             return
         shown = printable(title, TITLE_WIDTH)
         paths = printable(list_files(names), LONGEST_PATHS)
-        self._table.add_row(shown, key, metre, str(len(tune.bars)), f"{seconds:.1f}", paths)
+        self._table.add_row(shown, key, metre, str(bars), f"{seconds:.1f}", paths)
         self._faults += [f"{shown}, {fault}" for fault in faults]
 
 
