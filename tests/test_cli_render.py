@@ -144,12 +144,15 @@ def test_faults_and_notices_are_said_and_do_not_stop_the_music(hoyo: Hoyo, tmp_p
     path.write_text(odd + "\n" + odd, encoding="utf-8")
     said = hoyo("render", path, "-o", "odd.mid")
     assert said.code == 0
-    assert said.err.splitlines() == [
-        f"hoyo: {path}, tune 1, bar 2: bar of 3/4 in 2/4",
-        f"hoyo: {path}, tune 2, bar 2: bar of 3/4 in 2/4",
-        f"hoyo: {path}, line 6, column 8: decorations (in 2 tunes)",
-    ]
-    assert said.lines[-1] == "Odd, bar 2: bar of 3/4 in 2/4"
+    assert said.err == f"hoyo: {path}, line 6, column 8: left out or guessed: decorations (in 2 tunes)\n"
+    assert said.lines[-2:] == ["Odd, bar 2: bar of 3/4 in 2/4"] * 2
+
+
+def test_many_faults_are_counted(hoyo: Hoyo, tmp_path: Path) -> None:
+    path = tmp_path / "odd.abc"
+    path.write_text("X:1\nT:Odd\nM:2/4\nL:1/4\nK:D\n" + 9 * "DEF|" + "\n", encoding="utf-8")
+    said = hoyo("render", path, "-o", "odd.mid")
+    assert said.lines[-2:] == ["Odd, bar 5: bar of 3/4 in 2/4", "Odd: 4 more faults; --json tells all"]
 
 
 @pytest.mark.parametrize(

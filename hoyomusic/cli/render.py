@@ -62,7 +62,7 @@ def render(
 
 
 def _read(path: Path) -> list[Tune]:
-    """The tunes of a file; what was left out or guessed, and what does not add up, is said in a line each."""
+    """The tunes of a file; what was left out or guessed is said in a line each."""
     from hoyomusic import abc
     from hoyomusic.corpus.files import read_file
     from hoyomusic.errors import AbcError
@@ -71,11 +71,9 @@ def _read(path: Path) -> list[Tune]:
     if not readings:
         raise AbcError("there is no tune in it", where=str(path), remedy="a tune begins with an X: field")
     notices: dict[str, list[str]] = {}
-    for number, reading in enumerate(readings, 1):
+    for reading in readings:
         for notice in reading.notices:
             notices.setdefault(notice.message, []).append(f"line {notice.line}, column {notice.column}")
-        for fault in reading.tune.faults():
-            warn(f"{path}, tune {number}, bar {fault.bar + 1}: {fault.message}")
     for message, places in notices.items():
-        warn(f"{path}, {places[0]}: {message}" + (f" (in {len(places)} tunes)" if len(places) > 1 else ""))
+        warn(f"{path}, {places[0]}: left out or guessed: {message}" + (f" (in {len(places)} tunes)" if len(places) > 1 else ""))
     return [reading.tune for reading in readings]

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from hoyomusic.score import Score
 
 TITLE_WIDTH = 40
+# Faults of a tune that are told one by one.
+FAULTS_SHOWN = 5
 # A path that was cut could not be copied.
 LONGEST_PATHS = 10_000
 
@@ -62,7 +64,9 @@ class Report:
         shown = printable(title, TITLE_WIDTH)
         paths = printable(list_files(names), LONGEST_PATHS)
         self._table.add_row(shown, key, metre, str(bars), f"{seconds:.1f}", paths)
-        self._faults += [f"{shown}, {fault}" for fault in faults]
+        self._faults += [f"{shown}, {fault}" for fault in faults[:FAULTS_SHOWN]]
+        if len(faults) > FAULTS_SHOWN:
+            self._faults.append(f"{shown}: {len(faults) - FAULTS_SHOWN:,} more faults; --json tells all")
 
 
 def list_files(names: Sequence[str]) -> str:
