@@ -6,8 +6,9 @@ import hashlib
 from dataclasses import replace
 
 from hoyomusic.grammar import Wish
+from hoyomusic.grammar.tables import is_written
 from hoyomusic.regions import Region
-from hoyomusic.tune import Metre
+from hoyomusic.tune import Metre, Pitch
 
 
 def style(region: Region, wish: Wish, seed: int, index: int) -> Wish:
@@ -25,7 +26,12 @@ def style(region: Region, wish: Wish, seed: int, index: int) -> Wish:
         metre = Metre(int(beats), int(unit))
     if scale is None:
         return replace(wish, metre=metre)
-    return replace(wish, mode=wish.mode or scale.mode, metre=metre, scale=scale.semitones)
+    mode, tonic = wish.mode or scale.mode, wish.tonic
+    if tonic is not None and not is_written(tonic, mode):
+        # The same key note under its other name: G flat has no minor that anybody writes, F sharp has.
+        other = Pitch.from_midi(Pitch(*tonic, 4).midi)
+        tonic = (other.letter, other.accidental)
+    return replace(wish, tonic=tonic, mode=mode, metre=metre, scale=scale.semitones)
 
 
 def draw(seed: int, index: int, what: str, count: int) -> int:

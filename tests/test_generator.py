@@ -133,6 +133,11 @@ def test_style_chooses_a_scale_of_the_asked_mode() -> None:
     assert style(find_region("Natlan"), Wish(mode="locrian"), 1, 0).scale is not None
 
 
+def test_style_writes_a_key_that_people_read() -> None:
+    styled = style(find_region("Snezhnaya"), Wish(tonic=("G", -1), mode="minor"), 1, 0)
+    assert (styled.tonic, styled.mode) == (("F", 1), "minor")
+
+
 PRIME = abc.parse("X:1\nM:6/8\nL:1/8\nK:G\nD|GAB dBG|cBA G2")[0]
 
 
