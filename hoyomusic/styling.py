@@ -14,8 +14,7 @@ from hoyomusic.tune import Metre, Pitch
 def style(region: Region, wish: Wish, seed: int, index: int) -> Wish:
     """The wish with a styled nation's scale, mode and metre, drawn for tune `index` by `seed`.
 
-    A mode that was asked for chooses among the scales of that mode; where the nation has none, its
-    first scale is kept under the asked mode's name.
+    A mode that was asked for leaves the scales of that mode to choose from, or all, if the nation has none of it.
     """
     scales = [scale for scale in region.scales if wish.mode in (None, scale.mode)] or list(region.scales)
     scale = scales[draw(seed, index, "scale", len(scales))] if scales else None
