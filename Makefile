@@ -19,8 +19,8 @@ test: $(VENV)/installed-for-tests
 # The falling learning rate settles what the high one has found.
 model: $(VENV)/installed
 	$(HOYO) train --epochs 7 --out models/retrained.pth
-	$(HOYO) resume models/retrained.pth --epochs 9 --learning-rate 0.0008
-	$(HOYO) resume models/retrained.pth --epochs 10 --learning-rate 0.0002
+	$(HOYO) resume models/retrained.pth --epochs 8 --learning-rate 0.0008
+	$(HOYO) resume models/retrained.pth --epochs 9 --learning-rate 0.0002
 
 clean:
 	rm -rf $(VENV)
