@@ -20,7 +20,6 @@ test: $(VENV)/installed-for-tests
 model: $(VENV)/installed
 	$(HOYO) train --epochs 7 --out models/retrained.pth
 	$(HOYO) resume models/retrained.pth --epochs 8 --learning-rate 0.0008
-	$(HOYO) resume models/retrained.pth --epochs 9 --learning-rate 0.0002
 
 clean:
 	rm -rf $(VENV)

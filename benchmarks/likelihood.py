@@ -70,7 +70,7 @@ def main() -> None:
     def relabelled(samples: Sequence[Sample], change: dict[int, int]) -> list[Sample]:
         return [sample._replace(region=change.get(sample.region, 0)) for sample in samples]
 
-    print(f"{path}, {loaded.identity[:12]}, corpus {dataset.corpus_hash[:12]}")
+    print(f"{path.name}, {loaded.identity[:12]}, corpus {dataset.corpus_hash[:12]}")
     print(f"{'held-out tunes':<16}{'tunes':>6}{'tokens':>8}{'notes':>8}   nats per token / per note")
     print(f"{'':<38}   {'model':>14}{'no label':>14}{'other label':>14}{'5-gram':>14}")
     labels = sorted({sample.region for sample in dataset.validation})
@@ -88,7 +88,7 @@ def main() -> None:
             sum(ngram.nats([int(index) for index in sample.ids]) for sample in samples) / tokens,
         ]
         cells = "".join(f"{value:>7.3f}/{value * tokens / notes:.3f} " for value in rows)
-        print(f"{name:<16}{len(samples):>6}{tokens:>8}{notes:>8}   {cells}")
+        print(f"{name:<16}{len(samples):>6}{tokens:>8}{notes:>8}   {cells.rstrip()}")
 
 
 if __name__ == "__main__":
