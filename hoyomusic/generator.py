@@ -10,6 +10,7 @@ the sampler draws one, the vocabulary turns ids into a tune. Here they meet.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -27,7 +28,7 @@ from hoyomusic.runtime import NumpyRuntime, Runtime, fold, one_thread
 from hoyomusic.sampling import SamplingConfig
 from hoyomusic.score import choose_tempo
 from hoyomusic.styling import name_tune, style
-from hoyomusic.tune import Bar, Header, Key, Metre, Note, Tempo, Tune
+from hoyomusic.tune import Bar, Header, Key, Metre, Note, Pitch, Tempo, Tune, parse_tonic
 from hoyomusic.vocab import Vocabulary
 from hoyomusic.vocab.tokens import Kind
 
@@ -47,6 +48,8 @@ class Request:
 
     `region` a nation in either language; `length` counts tokens, `bars` bars (at most one of them);
     `key` as in ABC (``"D"``, ``"F#m"``, ``"A dorian"``); `metre` (``"6/8"``); `tempo` crotchets a minute;
+    `range` lowest and highest note (``"G3-D6"``); `guidance` how strongly a learned nation speaks: 0 not at all,
+    1 as its tunes do, above 1 louder than they (classifier-free guidance, Ho & Salimans 2022, on logits);
     `prime` a tune whose bars the new ones go on from. Raises UsageError for what cannot be granted.
     """
 
@@ -58,6 +61,8 @@ class Request:
     key: str | None = None
     metre: str | None = None
     tempo: int | None = None
+    range: str | None = None
+    guidance: float = 1.0
     prime: Tune | None = None
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
@@ -71,10 +76,10 @@ class Request:
             )
         if self.tempo is not None and not 20 <= self.tempo <= 400:
             raise UsageError(f"{self.tempo} crotchets a minute", where="--tempo", remedy="ask for 20 to 400")
+        if not 0 <= self.guidance <= 10:
+            raise UsageError(f"{self.guidance:g}", where="--guidance", remedy="give a number from 0 to 10")
         if self.prime is not None and (self.key or self.metre):
             raise UsageError("--prime brings its own key and metre", remedy="leave out --key and --metre")
-        if self.key is not None:
-            read_wished_key(self.key)
         self.wish()
 
     @property
@@ -85,14 +90,15 @@ class Request:
     def wish(self) -> Wish:
         """The part of the request that the grammar keeps, before the nation's style is added."""
         key = None if self.key is None else read_wished_key(self.key)
+        lowest, highest = DEFAULT_RANGE if self.range is None else read_wished_range(self.range)
         return Wish(
             tonic=key and (key.letter, key.accidental),
             mode=key and key.mode,
             metre=None if self.metre is None else read_wished_metre(self.metre),
             bars=self.bars,
             length=self.length,
-            lowest=DEFAULT_RANGE[0],
-            highest=DEFAULT_RANGE[1],
+            lowest=lowest,
+            highest=highest,
         )
 
 
@@ -170,24 +176,33 @@ class HoyoMusicGenerator:
         return _Voice(Grammar(self.vocabulary, wish), index, label, primed)
 
     def _sample(self, voices: list[_Voice], request: Request) -> None:
-        """Step the voices together until each has ended; those that have leave the batch."""
-        state = self.runtime.start(len(voices))
+        """Step the voices together until each has ended; those that have leave the batch.
+
+        With guidance each voice has a shadow that hears the general label in place of its nation's.
+        """
+        copies = 1 if request.guidance == 1 else 2
+        state = self.runtime.start(copies * len(voices))
         logits = None
         while True:
             for voice, index in zip(voices, self._choose(voices, logits, request), strict=True):
                 voice.take(index)
             going_on = [row for row, voice in enumerate(voices) if voice.state.phase is not Phase.DONE]
             if len(going_on) < len(voices):
+                rows = [copy * len(voices) + row for copy in range(copies) for row in going_on]
                 voices = [voices[row] for row in going_on]
-                state = self.runtime.select(state, going_on)
+                state = self.runtime.select(state, rows)
             if not voices:
                 return
+            labels = [voice.label for voice in voices] + [0] * (copies - 1) * len(voices)
             logits, state = self.runtime.step(
-                np.array([voice.ids[-1] for voice in voices]),
-                np.array([voice.label for voice in voices]),
-                np.array([voice.grammar.clock(voice.state) for voice in voices]),
+                np.array([voice.ids[-1] for voice in voices] * copies),
+                np.array(labels),
+                np.array([voice.grammar.clock(voice.state) for voice in voices] * copies),
                 state,
             )
+            if copies == 2:
+                own, general = np.split(logits, 2)
+                logits = general + np.float32(request.guidance) * (own - general)
 
     def _choose(self, voices: list[_Voice], logits: np.ndarray | None, request: Request) -> list[int]:
         """The next id of each voice; all have taken the same number of ids so far."""
@@ -292,6 +307,17 @@ def read_wished_metre(text: str) -> Metre:
     return Metre(int(beats), int(unit))
 
 
+def read_wished_range(text: str) -> tuple[int, int]:
+    """Two notes written as ``G3-D6``, as MIDI numbers; raises UsageError for anything else."""
+    match = re.fullmatch(r"([A-Ga-g][#b]?)([0-9])-([A-Ga-g][#b]?)([0-9])", text.strip())
+    if match is None:
+        raise UsageError(f"{text!r} is no range", where="--range", remedy="write it as G3-D6")
+    lowest, highest = (
+        Pitch(*parse_tonic(name), int(octave)).midi for name, octave in (match.group(1, 2), match.group(3, 4))
+    )
+    return lowest, highest
+
+
 def strip_form(tune: Tune) -> Tune:
     """The bars of a tune in one line, without repeats, endings, parts, graces and chord symbols."""
     bars = tuple(
@@ -314,6 +340,8 @@ def describe_options(request: Request) -> str:
         "key": request.key,
         "metre": request.metre,
         "tempo": request.tempo,
+        "range": request.range,
+        "guidance": None if request.guidance == 1 else request.guidance,
         "count": request.count if request.count > 1 else None,
     }
     chosen, plain = request.sampling, SamplingConfig()

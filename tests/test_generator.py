@@ -84,6 +84,23 @@ def test_the_wish_is_obeyed(generator: HoyoMusicGenerator) -> None:
     assert made.tokens <= 60
 
 
+def test_the_range_is_kept_in_every_note(generator: HoyoMusicGenerator) -> None:
+    for made in compose(generator, "Mondstadt", count=5, seed=3, range="C4-d5"):
+        numbers = [pitch.midi for note in made.tune.notes() for pitch in note.pitches]
+        assert 60 <= min(numbers) <= max(numbers) <= 74
+
+
+def test_guidance_goes_from_the_general_label_to_the_nation(generator: HoyoMusicGenerator) -> None:
+    plain, whole, none, more = (
+        compose(generator, "Liyue", count=5, seed=8, guidance=guidance) for guidance in (1, 1.0, 0, 3)
+    )
+    assert plain == whole
+    general = compose(generator, "Teyvat", count=5, seed=8)
+    assert [made.tune for made in none] == [made.tune for made in general]
+    assert [made.tune for made in more] != [made.tune for made in plain]
+    assert more[3:4] == compose(generator, "Liyue", count=4, seed=8, guidance=3)[3:4]
+
+
 def test_a_tune_does_not_hang_on_its_batch(generator: HoyoMusicGenerator) -> None:
     several = compose(generator, "Liyue", count=40, seed=11)
     assert [made.index for made in several] == list(range(40))
@@ -190,6 +207,10 @@ def test_form_is_stripped_from_a_prime() -> None:
         ({"count": 0}, "--count: 0 tunes; ask for 1 to 10000"),
         ({"seed": -1}, "--seed: the seed -1; give a whole number from 0 to 9223372036854775807"),
         ({"tempo": 5}, "--tempo: 5 crotchets a minute; ask for 20 to 400"),
+        ({"range": "high"}, "--range: 'high' is no range; write it as G3-D6"),
+        ({"range": "C4-E4"}, "a range of less than an octave; widen it"),
+        ({"guidance": float("nan")}, "--guidance: nan; give a number from 0 to 10"),
+        ({"guidance": -1.0}, "--guidance: -1; give a number from 0 to 10"),
         ({"key": "H"}, "--key: "),
         ({"key": "none"}, "--key: 'none' is no key to write in; write D, F#m, Bb or A dorian"),
         ({"metre": "waltz"}, "--metre: 'waltz' is no metre; write it as 6/8"),

@@ -36,6 +36,12 @@ def generate(
     key: Annotated[str | None, typer.Option("--key", help="As in ABC: D, F#m, Bb, Ador.")] = None,
     metre: Annotated[str | None, typer.Option("--metre", help="As in 6/8.")] = None,
     tempo: Annotated[int | None, typer.Option("--tempo", help="Crotchets a minute.")] = None,
+    note_range: Annotated[
+        str | None, typer.Option("--range", metavar="LOW-HIGH", help="Lowest and highest note, as in G3-D6.")
+    ] = None,
+    guidance: Annotated[
+        float | None, typer.Option("--guidance", help="How strongly a learned nation speaks: 1 as its tunes do.")
+    ] = None,
     temperature: Annotated[
         float | None, typer.Option("--temperature", help="Above 1 bolder, below 1 plainer, 0 the likeliest.")
     ] = None,
@@ -69,6 +75,7 @@ def generate(
 
     request = Request(
         **given(region=region, count=count, length=length, bars=bars, key=key, metre=metre, tempo=tempo),
+        **given(range=note_range, guidance=guidance),
         seed=secrets.randbelow(SEEDS_DRAWN) if seed is None else seed,
         prime=None if prime is None else _read_prime(prime),
         sampling=SamplingConfig(**given(temperature=temperature, top_k=top_k, top_p=top_p)),
