@@ -19,7 +19,7 @@ import torch
 from hoyomusic import __version__
 from hoyomusic.checkpoint import DEFAULT_MODEL, USER_MODEL, Checkpoint, load, save
 from hoyomusic.corpus import Corpus, load_corpus
-from hoyomusic.device import Precision, choose_device, tune_allocator
+from hoyomusic.device import choose_device, tune_allocator
 from hoyomusic.errors import TrainingError, UsageError, VocabularyError
 from hoyomusic.fit import Event, FitConfig, FitState, fit
 from hoyomusic.grammar import CLOCKS, clocks
@@ -344,16 +344,3 @@ def _config_to_dict(config: TrainingConfig) -> dict[str, Any]:
 def _config_from_dict(values: dict[str, Any], path: Path, settings: FitConfig) -> TrainingConfig:
     known = {name: values[name] for name in TrainingConfig.__slots__ if name in values}
     return TrainingConfig(**{**known, "corpus": tuple(values["corpus"]), "out": path, "start": None, "fit": settings})
-
-
-__all__ = [
-    "CorpusReady",
-    "Dataset",
-    "ModelKept",
-    "Precision",
-    "TrainingConfig",
-    "describe_provenance",
-    "prepare",
-    "resume",
-    "train",
-]

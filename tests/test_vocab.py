@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hoyomusic.corpus import load_corpus
 from hoyomusic.errors import VocabularyError
 from hoyomusic.tune import MODE_FIFTHS, Bar, Key, Metre, Note, Pitch, Tune, height
 from hoyomusic.vocab import LAYOUTS, Vocabulary, count_bars, find_upbeats
@@ -234,3 +236,17 @@ def test_bars_are_counted_as_a_musician_does() -> None:
     assert find_upbeats(tune) == [True, False, False, True, False, False]
     assert count_bars(tune) == 4
     assert count_bars(tune_of(short)) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_shipped_tune_is_said_or_counted(layout: str) -> None:
+    vocabulary, unsayable = VOCABULARIES[layout], Counter()
+    tunes = [entry.tune for entry in load_corpus().tunes]
+    for tune in tunes:
+        try:
+            assert vocabulary.decode(vocabulary.encode(tune)) == tune
+        except VocabularyError as error:
+            unsayable[error.message] += 1
+    assert len(tunes) >= 11_200
+    assert unsayable.total() <= 4, unsayable
