@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from hoyomusic import __version__, checkpoint, sampling
 from hoyomusic.abc.fields import read_key
 from hoyomusic.errors import AbcError, UsageError, VocabularyError
 from hoyomusic.grammar import Grammar, Phase, State, Wish
+from hoyomusic.grammar.state import SHORTEST_LENGTH
 from hoyomusic.regions import Region, find_region
 from hoyomusic.runtime import NumpyRuntime, Runtime, fold, one_thread
 from hoyomusic.sampling import SamplingConfig
@@ -152,19 +154,19 @@ class HoyoMusicGenerator:
         Raises UsageError for a prime that leaves no room for new bars and VocabularyError for one that
         the model's vocabulary cannot say.
         """
-        region = find_region(request.region)
-        primed = [] if request.prime is None else self._prime_ids(request.prime, request.wish())
+        region, wish = find_region(request.region), request.wish()
+        primed = [] if request.prime is None else self._prime_ids(request.prime, wish)
         for first in range(0, request.count, BATCH):
             indices = range(first, min(first + BATCH, request.count))
-            voices = [self._begin(request, region, index, primed) for index in indices]
+            voices = [self._begin(request, region, wish, index, primed) for index in indices]
             with one_thread():
                 self._sample(voices, request)
             for voice in voices:
                 yield self._finish(voice, request, region)
 
-    def _begin(self, request: Request, region: Region, index: int, primed: list[int]) -> _Voice:
+    def _begin(self, request: Request, region: Region, wish: Wish, index: int, primed: list[int]) -> _Voice:
         """One tune's automaton, with the nation's style drawn for it where the nation is not learned."""
-        wish, label = request.wish(), region.label
+        label = region.label
         if not self.has_learned(region):
             label = find_region(region.borrows).label
             if wish.tonic is not None and not request.names_mode:
@@ -173,7 +175,7 @@ class HoyoMusicGenerator:
         if request.prime is not None:
             key, metre = request.prime.key, request.prime.metre
             wish = replace(wish, tonic=(key.letter, key.accidental), mode=key.mode, metre=metre, scale=None)
-        return _Voice(Grammar(self.vocabulary, wish), index, label, primed)
+        return _Voice(_build_grammar(self.vocabulary, wish), index, label, primed)
 
     def _sample(self, voices: list[_Voice], request: Request) -> None:
         """Step the voices together until each has ended; those that have leave the batch.
@@ -242,9 +244,11 @@ class HoyoMusicGenerator:
         count = sum(tokens[index].kind is Kind.BAR for index in ids)
         if wish.bars is not None and wish.bars <= count:
             raise UsageError(f"the prime has {count} bars already", where="--bars", remedy=f"ask for more than {count}")
-        if wish.length is not None and wish.length < len(ids) + 24:
+        if wish.length is not None and wish.length < len(ids) + SHORTEST_LENGTH:
             raise UsageError(
-                f"the prime has {len(ids)} tokens already", where="--length", remedy=f"ask for {len(ids) + 24} or more"
+                f"the prime has {len(ids)} tokens already",
+                where="--length",
+                remedy=f"ask for {len(ids) + SHORTEST_LENGTH} or more",
             )
         at = next(place for place, index in enumerate(ids) if tokens[index].kind is Kind.BARS)
         ids[at] = self.vocabulary.bars_id(
@@ -267,6 +271,12 @@ class HoyoMusicGenerator:
         tempo = int(choose_tempo(tune, region, request.tempo))
         tune = replace(tune, header=replace(header, tempo=Tempo(Fraction(1, 4), tempo)))
         return Composition(tune, region, voice.index, request.seed, len(voice.ids), self.identity)
+
+
+@lru_cache(maxsize=32)
+def _build_grammar(vocabulary: Vocabulary, wish: Wish) -> Grammar:
+    """Tunes of one wish share the masks that the first of them made its grammar build."""
+    return Grammar(vocabulary, wish)
 
 
 class _Voice:

@@ -136,28 +136,26 @@ class Grammar:
         tables = self._tables
         mask = self._note_mask(state) if state.position < state.limit else tables.none.copy()
         complete = state.tuplet == 0
-        if complete and state.position == state.full and state.limit == state.full and not self._must_end(state):
+        leads_on = state.limit == state.full and not self._must_end(state)
+        if complete and state.position == state.full and leads_on:
             mask[tables.bar] = True
         if complete and not state.tied and not state.in_upbeat and state.position == state.full - max(state.upbeat, 0):
-            mask[self._section_ends(state)] = True
+            mask[self._section_end(state)] = True
         room = state.limit - state.position
         if state.chord_notes and (
             self.wish.length is None or self._tokens_to_spend(state) > 2 * room // tables.shortest + 2
         ):
             if not state.tied and state.chord_notes < CHORD_NOTES and self._join_mask(state).any():
                 mask[tables.join] = True
-            goes_on = state.position < state.limit or (state.limit == state.full and not self._must_end(state))
-            if not state.tied and state.chord_notes == 1 and goes_on:
+            if not state.tied and state.chord_notes == 1 and (state.position < state.limit or leads_on):
                 mask[tables.tie] = True
         return mask
 
-    def _section_ends(self, state: State) -> list[int]:
-        """The bar lines that may end a section here."""
-        tables = self._tables
-        last = state.bars_left == 1
+    def _section_end(self, state: State) -> int:
+        """The bar line that ends a section here."""
         if state.repeat_open and state.ending < 3:
-            return [tables.close]
-        return [tables.final] if last else [tables.double]
+            return self._tables.close
+        return self._tables.final if state.bars_left == 1 else self._tables.double
 
     def _must_end(self, state: State) -> bool:
         """Whether the present bar must end its section: the last of the tune, or the last that an ending may have."""
@@ -228,11 +226,10 @@ class Grammar:
         key = (state.tonic, state.mode, state.pitch if state.tied else None)
         found = self._pitch_masks.get(key)
         if found is None:
-            numbers = self._allowed_pitches(state.tonic, state.mode)
             if state.tied:
                 found = self._tables.with_pitches({state.pitch}, rests=False)
             else:
-                found = self._tables.with_pitches(numbers, rests=True)
+                found = self._tables.with_pitches(self._allowed_pitches(state.tonic, state.mode), rests=True)
             self._pitch_masks[key] = found
         return found
 

@@ -9,6 +9,9 @@ from hoyomusic.errors import UsageError
 from hoyomusic.tune import Metre
 from hoyomusic.vocab.tokens import METRES
 
+# Tokens within which a header and a bar or two find room.
+SHORTEST_LENGTH = 24
+
 
 @dataclass(frozen=True, slots=True)
 class Wish:
@@ -32,8 +35,8 @@ class Wish:
             raise UsageError("--bars and --length exclude each other", remedy="name one of them")
         if self.bars is not None and not 1 <= self.bars <= 10_000:
             raise UsageError(f"{self.bars} bars", where="--bars", remedy="ask for 1 to 10000")
-        if self.length is not None and not 24 <= self.length <= 100_000:
-            raise UsageError(f"{self.length} tokens", where="--length", remedy="ask for 24 to 100000")
+        if self.length is not None and not SHORTEST_LENGTH <= self.length <= 100_000:
+            raise UsageError(f"{self.length} tokens", where="--length", remedy=f"ask for {SHORTEST_LENGTH} to 100000")
         if self.metre is not None and (self.metre.beats, self.metre.unit) not in METRES:
             names = ", ".join(f"{beats}/{unit}" for beats, unit in METRES)
             raise UsageError(f"no metre {self.metre}", where="--metre", remedy=f"choose one of {names}")

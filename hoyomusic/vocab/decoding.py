@@ -91,8 +91,10 @@ class Decoder:
             pitches = tuple(sorted(last.pitches + pitches, key=height))
             self.notes.append(Note(pitches, last.length))
             self.joining = False
+        elif self.length is None:
+            raise TypeError("a pitch before any length")
         else:
-            self.notes.append(Note(pitches, self.length + 0))
+            self.notes.append(Note(pitches, self.length))
 
     def _absolute(self, relative: tuple[int, int]) -> Pitch:
         octave, letter = divmod(self.key.tonic_pitch.diatonic + relative[0], 7)
