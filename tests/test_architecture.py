@@ -38,6 +38,8 @@ FLOORS = {
     "fit": 4,
     "vocab": 4,
     "grammar": 5,
+    "novelty": 5,
+    "recall": 5,
     "render": 5,
     "runtime": 5,
     "styling": 6,
@@ -54,8 +56,8 @@ USES_TORCH = {"checkpoint", "device", "fit", "model", "training"}
 # Told at import, these libraries cost each command its start.
 HEAVY = {"torch", "music21", "onnxruntime", "verovio", "soundfile", "midirenderer", "matplotlib"}
 GROUND = {"errors", "storage", "text"}
-MEETING_ROOMS = {"grammar", "vocab", "styling", "generator", "training", "cli"}
-MUSIC_SIDE = {"abc", "arrangement", "corpus", "harmony", "regions", "render", "score", "tune", "tuplets"}
+MEETING_ROOMS = {"grammar", "recall", "vocab", "styling", "generator", "training", "cli"}
+MUSIC_SIDE = {"abc", "arrangement", "corpus", "harmony", "novelty", "regions", "render", "score", "tune", "tuplets"}
 LEARNING_SIDE = {"archive", "checkpoint", "device", "fit", "model", "runtime", "sampling", "sizes", "streams"}
 
 

@@ -20,6 +20,7 @@ from tests.conftest import ROOT
 
 PACKAGE = ROOT / "hoyomusic"
 MODEL = ROOT / "models" / "default.pth"
+INDEX = ROOT / "models" / "default.index"
 LARGEST_MODEL = 30_000_000
 
 # Parts that are installed only by those who need them: an extra names them.
@@ -77,7 +78,9 @@ def test_only_a_shipped_model_can_be_committed() -> None:
     assert is_ignored("models/hoyomusic_generator.pth")
     assert is_ignored("music/mondstadt-0001-1.mid")
     assert is_ignored("data/hoyomusic/genshin.jsonl")
+    assert is_ignored("models/hoyomusic_generator.index")
     assert not is_ignored("models/default.pth")
+    assert not is_ignored("models/default.index")
     assert not is_ignored("models/README.md")
     assert not is_ignored("data/book.abc")
 
@@ -114,10 +117,11 @@ def test_the_wheel_holds_the_package_its_data_and_the_model(wheel: Path) -> None
         names = set(archive.namelist())
         text = archive.read(next(name for name in names if name.endswith(".dist-info/METADATA"))).decode()
         assert archive.read("hoyomusic/models/default.pth") == MODEL.read_bytes()
+        assert archive.read("hoyomusic/models/default.index") == INDEX.read_bytes()
     paths = [path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     files = {str(path.relative_to(ROOT)) for path in paths}
     packed = {name for name in names if ".dist-info/" not in name}
-    assert packed == files | {"hoyomusic/models/default.pth"}
+    assert packed == files | {"hoyomusic/models/default.pth", "hoyomusic/models/default.index"}
     wanted = re.findall(r"^Requires-Dist: ([^;\n]+)$", text, re.MULTILINE)
     assert sorted(line.replace("_", "-").lower() for line in wanted) == sorted(
         f"{name}=={version}".replace("_", "-").lower() for name, version in read_requirements().items()
