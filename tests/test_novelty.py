@@ -154,11 +154,10 @@ class TestHashes:
 
     def test_they_spread_evenly(self) -> None:
         """Of some 2,000 different windows no two may share a hash, and each bit is set in half of them."""
-        cents = range(2000)
-        melody = [(40 + (value * value + value // 7) % 47, Fraction(1, 8)) for value in cents]
+        melody = [(40 + (value * value + value // 7) % 47, Fraction(1, 8)) for value in range(2000)]
         words = novelty._hash_windows(in_one_bar(melody))
-        distinct = len({tuple(find_steps(in_one_bar(melody))[at : at + 7]) for at in range(len(words))})
-        assert len(set(words.tolist())) == distinct
+        steps = find_steps(in_one_bar(melody))
+        assert len(set(words.tolist())) == len({tuple(steps[at : at + 7]) for at in range(len(words))})
         shares = [np.mean((np.unique(words) >> np.uint64(bit)) & np.uint64(1)) for bit in range(40)]
         assert min(shares) > 0.4 and max(shares) < 0.6
 
