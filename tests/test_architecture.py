@@ -44,19 +44,26 @@ FLOORS = {
     "runtime": 5,
     "styling": 6,
     "generator": 6,
+    "rewriting": 6,
     "training": 6,
     "cli": 8,
 }
 
 # A floor's rooms may stand on one another in this order only: a room -> those of its own floor that it may use.
-SAME_FLOOR = {"abc": {"tuplets"}, "generator": {"styling"}, "harmony": {"score"}, "model": {"sizes"}}
+SAME_FLOOR = {
+    "abc": {"tuplets"},
+    "generator": {"styling"},
+    "harmony": {"score"},
+    "model": {"sizes"},
+    "rewriting": {"generator"},
+}
 
 # The learning side, and the rooms where it meets the music: all others work without torch.
 USES_TORCH = {"checkpoint", "device", "fit", "model", "training"}
 # Told at import, these libraries cost each command its start.
 HEAVY = {"torch", "music21", "onnxruntime", "verovio", "soundfile", "midirenderer", "matplotlib"}
 GROUND = {"errors", "storage", "text"}
-MEETING_ROOMS = {"grammar", "recall", "vocab", "styling", "generator", "training", "cli"}
+MEETING_ROOMS = {"grammar", "recall", "vocab", "styling", "generator", "rewriting", "training", "cli"}
 MUSIC_SIDE = {"abc", "arrangement", "corpus", "harmony", "novelty", "regions", "render", "score", "tune", "tuplets"}
 LEARNING_SIDE = {"archive", "checkpoint", "device", "fit", "model", "runtime", "sampling", "sizes", "streams"}
 
@@ -165,7 +172,7 @@ def test_the_command_line_starts_light() -> None:
 import contextlib, io, sys
 from hoyomusic.cli import run
 with contextlib.redirect_stdout(io.StringIO()):
-    for command in ("", "generate", "render", "train", "resume", "regions", "doctor", "corpus", "corpus stats"):
+    for command in ("", "generate", "infill", "vary", "render", "train", "resume", "regions", "doctor", "corpus", "corpus stats"):
         assert run([*command.split(), "--help"]) == 0, command
 print(sorted({name.partition(".")[0] for name in sys.modules}))
 """
