@@ -276,7 +276,8 @@ def measure(model: HoyoMusicLSTM, samples: Sequence[Sample], *, rows: int = 64) 
     device = next(model.parameters()).device
     nats, tokens = 0.0, 0
     for batch in streams.whole(samples, rows=rows):
-        logits, _ = model(*(_tensor(part, device) for part in (batch.ids, batch.region, batch.clock)))
+        given = (_tensor(part, device) for part in (batch.ids, batch.region, batch.clock))
+        logits, _ = model(*given, recall=_tensor(batch.recall, device))
         nats += float(_summed_loss(logits, _targets(batch, device)))
         tokens += batch.tokens
     model.train(was_training)
@@ -345,7 +346,7 @@ class _Run:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
             logits, carried = self.model(
                 *(_tensor(part, self.device) for part in (batch.ids, batch.region, batch.clock)), self.carried,
-                valid=_tensor(batch.valid, self.device), reset=_tensor(batch.reset, self.device),
+                recall=_tensor(batch.recall, self.device), valid=_tensor(batch.valid, self.device), reset=_tensor(batch.reset, self.device),
                 key=(self.config.seed, self.epoch, self.segment),
             )
         loss = _summed_loss(logits, _targets(batch, self.device)) / max(batch.tokens, 1)

@@ -25,6 +25,7 @@ from hoyomusic.abc.fields import read_key
 from hoyomusic.errors import AbcError, UsageError, VocabularyError
 from hoyomusic.grammar import Grammar, Phase, State, Wish
 from hoyomusic.grammar.state import SHORTEST_LENGTH
+from hoyomusic.recall import Recall
 from hoyomusic.regions import Region, find_region
 from hoyomusic.runtime import NumpyRuntime, Runtime, fold, one_thread
 from hoyomusic.sampling import SamplingConfig
@@ -201,6 +202,7 @@ class HoyoMusicGenerator:
                 np.array(labels),
                 np.array([voice.grammar.clock(voice.state) for voice in voices] * copies),
                 state,
+                np.array([voice.recall.told() for voice in voices] * copies),
             )
             if copies == 2:
                 own, general = np.split(logits, 2)
@@ -284,6 +286,7 @@ class _Voice:
 
     def __init__(self, grammar: Grammar, index: int, label: int, primed: list[int]) -> None:
         self.grammar = grammar
+        self.recall = Recall(grammar.vocabulary)
         self.index = index
         self.label = label
         self.primed = primed
@@ -292,6 +295,7 @@ class _Voice:
 
     def take(self, index: int) -> None:
         self.ids.append(index)
+        self.recall.take(index)
         self.grammar.advance(self.state, index)
 
 

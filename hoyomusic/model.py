@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hoyomusic.errors import TrainingError
-from hoyomusic.sizes import ModelConfig
+from hoyomusic.sizes import AGREEMENTS, ModelConfig
 
 if TYPE_CHECKING:
     State = tuple[Tensor, Tensor]
@@ -108,6 +108,12 @@ class HoyoMusicLSTM(nn.Module):
 
     Region 0 is the general label: what a sample whose region was dropped is trained with. Weights are
     drawn from `seed`; the process's own random state is neither read nor moved.
+
+    A model with `recalls` also hears guesses at the next id, from what the tune itself has brought before,
+    each with an agreement (see `recall`). A guess of source s with agreement a > 0 adds
+    ``recall_bias[s, a] + recall_weight[s, a] . x`` to the logit of the guessed id, x the normalised output
+    of the last layer: the model says when to repeat and when to go on. Both begin at zero, so that a model
+    that has learned without them can be given them and is at first the same model.
     """
 
     def __init__(self, config: ModelConfig, *, seed: int = 0) -> None:
@@ -120,6 +126,9 @@ class HoyoMusicLSTM(nn.Module):
         self.layers = nn.ModuleList(Layer(width, config.hidden) for width in widths[:-1])
         self.output_weight = nn.Parameter(torch.empty(config.vocabulary, config.hidden))
         self.output_bias = nn.Parameter(torch.empty(config.vocabulary))
+        if config.recalls:
+            self.recall_weight = nn.Parameter(torch.zeros(config.recalls * AGREEMENTS, config.hidden))
+            self.recall_bias = nn.Parameter(torch.zeros(config.recalls * AGREEMENTS))
         self._draw_weights(seed)
 
     @torch.no_grad()
@@ -145,14 +154,15 @@ class HoyoMusicLSTM(nn.Module):
         clock: Tensor,
         state: State | None = None,
         *,
+        recall: Tensor | None = None,
         valid: Tensor | None = None,
         reset: Tensor | None = None,
         key: tuple[int, ...] | None = None,
     ) -> tuple[Tensor, State]:
         """Logits (B, T, V) for the id after each position, and the state (h, c), each (L, B, H).
 
-        `ids` (B, T), `region` (B,) or (B, T) and `clock` (B, T) are whole numbers; `state` None is a fresh
-        start. After a position marked in `reset` (B, T) bool the state is exactly that of a fresh start.
+        `ids` (B, T), `region` (B,) or (B, T) and `clock` (B, T) are whole numbers; `recall` (B, T, S, 2)
+        guesses and agreements, for a model that takes them; `state` None is a fresh start. After a position marked in `reset` (B, T) bool the state is exactly that of a fresh start.
         `valid` (B, T) bool marks the positions whose statistics count in training (never those of `reset`);
         logits elsewhere mean nothing. Padding may follow the valid positions of a row, not precede them.
         `key`, whole numbers such as (seed, epoch, step), decides what dropout drops, and nothing else does;
@@ -189,8 +199,17 @@ class HoyoMusicLSTM(nn.Module):
             if self.training and self.config.dropout:
                 values = values * _draw_kept(values, self.config.dropout, generator)
         logits = functional.linear(values, self.output_weight, self.output_bias)  # (T, B, V)
+        if self.config.recalls:
+            logits = self._recalled(logits, values, recall)
         hidden, cell = zip(*states, strict=True)
         return logits.transpose(0, 1), (torch.cat(hidden), torch.cat(cell))
+
+    def _recalled(self, logits: Tensor, values: Tensor, recall: Tensor) -> Tensor:
+        """Logits (T, B, V) with what the guesses `recall` (B, T, S, 2) bring, judged by `values` (T, B, H)."""
+        guesses, agreements = recall.transpose(0, 1).unbind(3)  # (T, B, S)
+        trust = functional.linear(values, self.recall_weight, self.recall_bias)
+        trust = trust.unflatten(2, (self.config.recalls, AGREEMENTS)).gather(3, agreements[..., None]).squeeze(3)
+        return logits.scatter_add(2, guesses, trust.masked_fill(agreements == 0, 0.0).to(logits.dtype))
 
     def fresh_state(self, rows: int) -> State:
         """The state (h, c) before a tune: zeros, each (L, rows, H)."""

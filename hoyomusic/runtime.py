@@ -13,6 +13,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from hoyomusic.sizes import AGREEMENTS
+
 # The epsilon that normalisation was trained with (`model.NORM_EPSILON`; a test holds them equal).
 NORM_EPSILON = 1e-5
 
@@ -34,8 +36,13 @@ class Runtime(Protocol):
     def start(self, batch: int) -> Any:
         """The state of `batch` rows before their first id."""
 
-    def step(self, ids: np.ndarray, region: np.ndarray, clock: np.ndarray, state: Any) -> tuple[np.ndarray, Any]:
-        """Logits (B, V) float32 of what follows `ids` (B,) with their `region` (B,), `clock` (B,); the new state."""
+    def step(
+        self, ids: np.ndarray, region: np.ndarray, clock: np.ndarray, state: Any, recall: np.ndarray | None = None
+    ) -> tuple[np.ndarray, Any]:
+        """Logits (B, V) float32 of what follows `ids` (B,) with their `region` (B,), `clock` (B,); the new state.
+
+        `recall` (B, S, 2) are guesses and agreements, for a model that takes them.
+        """
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,8 @@ class FoldedWeights:
 
     The first layer's gates are ``ids[id] + regions[region] + clocks[clock] + h @ matrices[0]``, those of
     layer k are ``concatenate(x, h) @ matrices[k] + biases[k - 1]`` with x the output of the layer below;
-    the logits are ``x @ output + output_bias`` with x that of the last.
+    the logits are ``x @ output + output_bias`` with x that of the last. What a guess of source s with
+    agreement a adds is entry ``AGREEMENTS * s + a`` of ``x @ recall + recall_bias``.
     """
 
     ids: np.ndarray  # (V, 4H)
@@ -54,6 +62,8 @@ class FoldedWeights:
     biases: tuple[np.ndarray, ...]  # (4H,) from the second layer on
     output: np.ndarray  # (H, V)
     output_bias: np.ndarray  # (V,)
+    recall: np.ndarray  # (H, S * AGREEMENTS)
+    recall_bias: np.ndarray  # (S * AGREEMENTS,)
 
     @property
     def hidden(self) -> int:
@@ -75,6 +85,7 @@ def fold(weights: Mapping[str, Any]) -> FoldedWeights:
     """
     exact = {name: np.asarray(weight, np.float64) for name, weight in weights.items()}
     layers = sum(name.endswith(".weight_hh") for name in exact)
+    recall = exact.get("recall_weight", np.zeros((0, exact["output_weight"].shape[1])))
     first = exact["layers.0.weight_ih"].T
     matrices, biases = [exact["layers.0.weight_hh"].T], []
     scale = shift = None
@@ -94,6 +105,8 @@ def fold(weights: Mapping[str, Any]) -> FoldedWeights:
         biases=tuple(map(_kept, biases)),
         output=_kept((exact["output_weight"] * scale).T),
         output_bias=_kept(exact["output_bias"] + exact["output_weight"] @ shift),
+        recall=_kept((recall * scale).T),
+        recall_bias=_kept(exact.get("recall_bias", np.zeros(0)) + recall @ shift),
     )
 
 
@@ -119,6 +132,7 @@ class NumpyRuntime:
         self._matrices = [matrix * halves for matrix in weights.matrices]
         self._biases = [bias * halves for bias in weights.biases]
         self._output, self._output_bias = weights.output, weights.output_bias
+        self._recall, self._recall_bias = weights.recall, weights.recall_bias
 
     def start(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
         """The state of `batch` rows before their first id: outputs and cells, zeros, each (L, B, H)."""
@@ -126,7 +140,12 @@ class NumpyRuntime:
         return zeros, zeros
 
     def step(
-        self, ids: np.ndarray, region: np.ndarray, clock: np.ndarray, state: tuple[np.ndarray, np.ndarray]
+        self,
+        ids: np.ndarray,
+        region: np.ndarray,
+        clock: np.ndarray,
+        state: tuple[np.ndarray, np.ndarray],
+        recall: np.ndarray | None = None,
     ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
         """Logits (B, V) for the ids after `ids`, and the new state (see `Runtime.step`)."""
         before, cells = state
@@ -144,8 +163,18 @@ class NumpyRuntime:
             if layer + 1 < self._layers:
                 constant = self._biases[layer]
                 inputs = np.concatenate((after[layer], before[layer + 1]), axis=1)  # (B, 2H)
-        return _times(after[-1], self._output) + self._output_bias, (after, new_cells)
+        logits = _times(after[-1], self._output) + self._output_bias
+        if len(self._recall_bias):
+            self._add_recalled(logits, after[-1], recall)
+        return logits, (after, new_cells)
 
+    def _add_recalled(self, logits: np.ndarray, values: np.ndarray, recall: np.ndarray) -> None:
+        """Add to `logits` (B, V) what the guesses `recall` (B, S, 2) bring, judged by `values` (B, H)."""
+        guesses, agreements = recall[:, :, 0], recall[:, :, 1]  # (B, S)
+        rows = np.arange(len(recall))[:, None]
+        trust = _times(values, self._recall) + self._recall_bias
+        chosen = trust[rows, AGREEMENTS * np.arange(recall.shape[1]) + agreements]
+        np.add.at(logits, (rows, guesses), np.where(agreements, chosen, np.float32(0)))
 
     def select(
         self, state: tuple[np.ndarray, np.ndarray], rows: Sequence[int]

@@ -6,12 +6,16 @@ from dataclasses import dataclass, fields
 
 from hoyomusic.errors import UsageError
 
+# Values that the agreement beside a recalled guess may take; 0: the source guesses nothing.
+AGREEMENTS = 16
+
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
     """Sizes of a model; the bounds keep a hostile file from asking for all the memory.
 
-    `vocabulary`, `regions` and `clocks` count ids; `embedding` and `hidden` are widths; `dropout` is the
+    `vocabulary`, `regions` and `clocks` count ids, `recalls` the sources of guesses (0: the model takes none);
+    `embedding` and `hidden` are widths; `dropout` is the
     share of layer outputs, `weight_dropout` that of recurrent weights (DropConnect; Merity et al. 2018,
     "Regularizing and Optimizing LSTM Language Models"), set to zero in a training step.
 
@@ -26,6 +30,7 @@ class ModelConfig:
     layers: int = 3
     dropout: float = 0.3
     weight_dropout: float = 0.0
+    recalls: int = 0
 
     def __post_init__(self) -> None:
         for name, largest in (
@@ -35,6 +40,8 @@ class ModelConfig:
             value = getattr(self, name)
             if type(value) is not int or not 1 <= value <= largest:
                 raise UsageError(f"{name} is {value!r}", remedy=f"give a whole number from 1 to {largest}")
+        if type(self.recalls) is not int or not 0 <= self.recalls <= 64:
+            raise UsageError(f"recalls is {self.recalls!r}", remedy="give a whole number from 0 to 64")
         for name in ("dropout", "weight_dropout"):
             value = getattr(self, name)
             if type(value) not in (int, float) or not 0 <= value < 1:
@@ -54,6 +61,9 @@ class ModelConfig:
             "output_weight": (self.vocabulary, hidden),
             "output_bias": (self.vocabulary,),
         }
+        if self.recalls:
+            found["recall_weight"] = (self.recalls * AGREEMENTS, hidden)
+            found["recall_bias"] = (self.recalls * AGREEMENTS,)
         for layer in range(self.layers):
             name = f"layers.{layer}"
             found[f"{name}.weight_ih"] = (4 * hidden, hidden if layer else self.embedding)

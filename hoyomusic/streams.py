@@ -24,20 +24,28 @@ ORDER, REGION = 0, 1
 
 
 class Sample(NamedTuple):
-    """One sequence to learn: `ids` (n,) from start id to end id, one `region`, and a `clock` value beside each id."""
+    """One sequence to learn: `ids` (n,) from start id to end id, one `region`, and beside each id what else is given.
+
+    `clock` (n,) is a value for each id, `recall` (n, S, 2) guesses and agreements of S sources, of which there may be none.
+    """
 
     ids: np.ndarray
     region: int
     clock: np.ndarray
+    recall: np.ndarray | None = None
 
 
 class Batch(NamedTuple):
-    """Arrays (B, T): what the model is given, what it is asked for, which positions count, where it is reset."""
+    """Arrays (B, T): what the model is given, what it is asked for, which positions count, where it is reset.
+
+    `recall` is (B, T, S, 2), S perhaps 0.
+    """
 
     ids: np.ndarray
     targets: np.ndarray
     region: np.ndarray
     clock: np.ndarray
+    recall: np.ndarray
     valid: np.ndarray
     reset: np.ndarray
 
@@ -111,11 +119,12 @@ def pack(
         ids, targets,
         _fill(rows * length, np.repeat(regions, lengths).astype(np.uint16), 0),
         _fill(rows * length, np.concatenate([sample.clock for sample in chosen]), 0),
+        _fill(rows * length, np.concatenate([_recall_of(sample) for sample in chosen]), 0),
         valid, ~valid,
     )
     segments = -(-length // steps)
     edges = tuple(length * segment // segments for segment in range(segments + 1))
-    return Streams(Batch(*(part.reshape(rows, length) for part in line)), edges)
+    return Streams(Batch(*(part.reshape(rows, length, *part.shape[1:]) for part in line)), edges)
 
 
 def whole(samples: Sequence[Sample], *, rows: int) -> Iterator[Batch]:
@@ -132,15 +141,20 @@ def whole(samples: Sequence[Sample], *, rows: int) -> Iterator[Batch]:
             np.stack([_fill(width, sample.ids[1:].astype(np.int64), 0) for sample in chosen]),
             np.repeat(regions[:, None], width, axis=1),
             np.stack([_fill(width, sample.clock[:-1].astype(np.int64), 0) for sample in chosen]),
+            np.stack([_fill(width, _recall_of(sample)[:-1].astype(np.int64), 0) for sample in chosen]),
             valid, np.zeros_like(valid),
         )
 
 
 def _fill(length: int, values: np.ndarray, rest: int | bool) -> np.ndarray:
     """`values`, continued to `length` with `rest`."""
-    filled = np.full(length, rest, values.dtype)
+    filled = np.full((length, *values.shape[1:]), rest, values.dtype)
     filled[: len(values)] = values
     return filled
+
+
+def _recall_of(sample: Sample) -> np.ndarray:
+    return np.zeros((len(sample.ids), 0, 2), np.uint16) if sample.recall is None else sample.recall
 
 
 def _for_torch(part: np.ndarray) -> np.ndarray:

@@ -24,6 +24,7 @@ from hoyomusic.errors import TrainingError, UsageError, VocabularyError
 from hoyomusic.fit import Event, FitConfig, FitState, fit
 from hoyomusic.grammar import CLOCKS, clocks
 from hoyomusic.model import HoyoMusicLSTM, ModelConfig
+from hoyomusic.recall import SOURCES, recall
 from hoyomusic.regions import REGIONS
 from hoyomusic.storage import check_writable, free_path
 from hoyomusic.streams import Sample
@@ -127,7 +128,9 @@ def prepare(corpus: Corpus, vocabulary: Vocabulary) -> Dataset:
             continue
         region = entry.region if entry.region in learned else 0
         samples[entry.split].append(
-            Sample(np.array(ids, np.uint16), region, np.array(clocks(vocabulary, ids), np.uint16))
+            Sample(
+                np.array(ids, np.uint16), region, np.array(clocks(vocabulary, ids), np.uint16), recall(vocabulary, ids)
+            )
         )
         if entry.split == "validation":
             notes += vocabulary.count_notes(ids)
@@ -172,12 +175,16 @@ def train(
             layers=config.layers,
             dropout=config.dropout,
             weight_dropout=config.weight_dropout,
+            recalls=SOURCES,
         )
     else:
-        sizes = replace(started.config, dropout=config.dropout, weight_dropout=config.weight_dropout)
+        sizes = replace(
+            started.config, dropout=config.dropout, weight_dropout=config.weight_dropout, recalls=SOURCES
+        )
     model = HoyoMusicLSTM(sizes, seed=config.fit.seed)
     if started is not None:
-        model.load_state_dict(started.weights)
+        # A model that never heard its own past is given a recall that does nothing yet.
+        model.load_state_dict({**model.state_dict(), **started.weights})
     return _run(config, model, vocabulary, dataset, None, on_event, should_stop)
 
 

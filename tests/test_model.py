@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 
 from hoyomusic.errors import TrainingError, UsageError
 from hoyomusic.model import CLOSED_GATE, HoyoMusicLSTM, ModelConfig
+from hoyomusic.sizes import AGREEMENTS
 
 SIZES = ModelConfig(vocabulary=20, regions=4, clocks=6, embedding=12, hidden=16, layers=3, dropout=0.0)
 ROWS, STEPS = 5, 18
@@ -59,6 +61,34 @@ def test_equals_the_plain_stack_of_torch_modules():
         values = norm.eval()(plain(values)[0].transpose(1, 2)).transpose(1, 2)
     expected = values @ model.output_weight.T + model.output_bias
     torch.testing.assert_close(model(ids, region, clock)[0], expected, rtol=1e-5, atol=1e-5)
+
+
+def make_recall(rows: int = ROWS, steps: int = STEPS, sources: int = 3) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(8)
+    shape = (rows, steps, sources)
+    guesses = torch.randint(20, shape, generator=generator)
+    return torch.stack((guesses, torch.randint(AGREEMENTS, shape, generator=generator)), dim=3)
+
+
+def test_a_guess_adds_to_its_own_logit_what_its_source_and_agreement_say():
+    model = make_model(replace(SIZES, recalls=3))
+    inputs, recall = make_inputs(), make_recall()
+    plain = model(*inputs, recall=recall)[0]
+    with torch.no_grad():
+        model.recall_bias.copy_(torch.arange(3.0 * AGREEMENTS))
+    added = model(*inputs, recall=recall)[0] - plain
+    expected = torch.zeros_like(added)
+    for row in range(ROWS):
+        for step in range(STEPS):
+            for source, (guess, agreement) in enumerate(recall[row, step].tolist()):
+                expected[row, step, guess] += (AGREEMENTS * source + agreement) if agreement else 0
+    torch.testing.assert_close(added, expected, rtol=1e-5, atol=1e-4)
+
+
+def test_a_recall_that_has_learned_nothing_changes_nothing():
+    plain, given = make_model(), make_model(replace(SIZES, recalls=3))
+    given.load_state_dict({**given.state_dict(), **plain.state_dict()})
+    assert torch.equal(given(*make_inputs(), recall=make_recall())[0], plain(*make_inputs())[0])
 
 
 def test_a_region_for_each_row_is_one_for_each_position():

@@ -14,7 +14,7 @@ from hoyomusic import runtime
 from hoyomusic.checkpoint import Checkpoint, load_arrays, save
 from hoyomusic.model import HoyoMusicLSTM
 from hoyomusic.runtime import NumpyRuntime, fold
-from hoyomusic.sizes import ModelConfig
+from hoyomusic.sizes import AGREEMENTS, ModelConfig
 
 
 def make_model(sizes: ModelConfig) -> HoyoMusicLSTM:
@@ -61,6 +61,26 @@ def test_equals_the_network(sizes):
     found = walk(NumpyRuntime(fold(model.arrays())), ids, region, clock)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected.numpy(), rtol=0, atol=1e-5)
+
+
+def test_equals_the_network_with_recall():
+    sizes = ModelConfig(30, 4, 6, embedding=12, hidden=24, layers=2, recalls=3)
+    model = make_model(sizes)
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        model.recall_weight.normal_(generator=generator)
+        model.recall_bias.normal_(generator=generator)
+    ids, region, clock = make_inputs(sizes, 3, 40)
+    numbers = np.random.default_rng(2)
+    # Few guesses, so that sources agree on one: both then count.
+    recall = np.stack((numbers.integers(3, size=(3, 40, 3)), numbers.integers(AGREEMENTS, size=(3, 40, 3))), axis=3)
+    with torch.no_grad():
+        expected, _ = model(*map(torch.from_numpy, (ids, region, clock)), recall=torch.from_numpy(recall))
+    engine = NumpyRuntime(fold(model.arrays()))
+    state = engine.start(3)
+    for step in range(40):
+        logits, state = engine.step(ids[:, step], region, clock[:, step], state, recall[:, step])
+        np.testing.assert_allclose(logits, expected[:, step].numpy(), rtol=0, atol=2e-5)
 
 
 def test_folding_knows_the_epsilon_of_training():

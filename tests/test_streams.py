@@ -14,9 +14,10 @@ BOUNDARY = 9
 
 
 def make_sample(number: int, length: int, region: int = 1) -> Sample:
-    """A sample whose ids tell it from all others: 100 * number, and up."""
+    """A sample whose ids tell it from all others: 100 * number, and up; beside each id its double is recalled."""
     ids = np.arange(length, dtype=np.uint16) + 100 * number + 100
-    return Sample(ids, region, np.arange(length, dtype=np.uint16) + 1000)
+    recall = np.stack((ids * 2, ids % 7), axis=1)[:, None]
+    return Sample(ids, region, np.arange(length, dtype=np.uint16) + 1000, recall)
 
 
 samples_of = st.lists(st.integers(2, 40), min_size=1, max_size=12).map(
@@ -27,7 +28,8 @@ samples_of = st.lists(st.integers(2, 40), min_size=1, max_size=12).map(
 def line_of(streams) -> dict[str, np.ndarray]:
     """All segments joined again and the rows laid end to end."""
     batches = [streams[segment] for segment in range(len(streams))]
-    joined = [np.concatenate(parts, axis=1).reshape(-1) for parts in zip(*batches, strict=True)]
+    joined = [np.concatenate(parts, axis=1) for parts in zip(*batches, strict=True)]
+    joined = [part.reshape(-1, *part.shape[2:]) for part in joined]
     return dict(zip(batches[0]._fields, joined, strict=True))
 
 
@@ -46,6 +48,7 @@ def test_every_sample_stands_whole_in_the_line_once(samples, rows, steps, epoch)
         assert line["ids"][position:end].tolist() == sample.ids[:-1].tolist()
         assert line["targets"][position:end].tolist() == sample.ids[1:].tolist()
         assert line["clock"][position:end].tolist() == sample.clock[:-1].tolist()
+        assert line["recall"][position:end].tolist() == sample.recall[:-1].tolist()
         assert (line["region"][position:end] == 1).all()
         assert line["valid"][position:end].all() and not line["reset"][position:end].any()
         assert line["ids"][end] == BOUNDARY and line["reset"][end] and not line["valid"][end]
@@ -105,7 +108,7 @@ def test_a_share_of_the_regions_is_dropped_by_sample_whatever_the_packing():
 
 def test_arrays_are_what_torch_takes():
     batch = pack([make_sample(0, 30)], rows=2, steps=8, seed=0, epoch=0)[1]
-    assert [part.dtype for part in batch] == [np.int64] * 4 + [bool] * 2
+    assert [part.dtype for part in batch] == [np.int64] * 5 + [bool] * 2
     assert all(part.flags.c_contiguous for part in batch)
 
 
@@ -121,9 +124,17 @@ def test_whole_samples_come_once_each_from_their_start(samples, rows):
             assert batch.ids[row, :count].tolist() == sample.ids[:-1].tolist()
             assert batch.targets[row, :count].tolist() == sample.ids[1:].tolist()
             assert batch.clock[row, :count].tolist() == sample.clock[:-1].tolist()
+            assert batch.recall[row, :count].tolist() == sample.recall[:-1].tolist()
             assert batch.valid[row].tolist() == [True] * count + [False] * (batch.ids.shape[1] - count)
             met.append(int(batch.ids[row, 0]))
     assert sorted(met) == [int(sample.ids[0]) for sample in samples]
+
+
+def test_samples_without_recall_have_no_sources():
+    samples = [make_sample(0, 5)._replace(recall=None), make_sample(1, 8)._replace(recall=None)]
+    packed = pack(samples, rows=2, steps=4, seed=0, epoch=0)[0]
+    assert packed.recall.shape == (*packed.ids.shape, 0, 2)
+    assert next(whole(samples, rows=2)).recall.shape == (2, 7, 0, 2)
 
 
 def test_what_cannot_be_packed_is_refused():
