@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from hoyomusic.grammar import clocks
+from hoyomusic.recall import Recall
 from hoyomusic.runtime import Runtime
 from hoyomusic.vocab import Vocabulary
 
 
 class Memory:
-    """What one row of a model has heard: its `ids`, from ``<s>`` on."""
+    """What one row of a model has heard: its `ids`, from ``<s>`` on, and what its own past suggests (`Recall`)."""
 
-    def __init__(self, ids: Sequence[int] = ()) -> None:
-        self.ids = list(ids)
+    def __init__(self, vocabulary: Vocabulary, ids: Iterable[int] = ()) -> None:
+        self.ids: list[int] = []
+        self._vocabulary = vocabulary
+        self._recall = Recall(vocabulary)
+        for index in ids:
+            self.take(index)
 
     def take(self, index: int) -> None:
         """Hear the next id."""
         self.ids.append(index)
+        self._recall.take(index)
+
+    def told(self) -> list[tuple[int, int]]:
+        """What the past suggests should come next, as the model takes it."""
+        return self._recall.told()
 
     def copy(self) -> Memory:
-        """Another row that has heard the same."""
-        return Memory(self.ids)
+        """Another row that has heard the same: it hears all of it again, which is quicker than to copy."""
+        return Memory(self._vocabulary, self.ids)
 
 
 class Listener:
@@ -41,11 +51,12 @@ class Listener:
         `clock` (B,) stands beside their last ids; `state` has heard all ids but those.
         """
         last = np.array([memory.ids[-1] for memory in memories])
-        return self.runtime.step(last, np.full(len(last), self.label), np.array(clock), state)
+        told = np.array([memory.told() for memory in memories])
+        return self.runtime.step(last, np.full(len(last), self.label), np.array(clock), state, told)
 
     def read(self, ids: Sequence[int], clock: Sequence[int]) -> tuple[np.ndarray, Memory, np.ndarray, Any]:
         """One row hears `ids` (T,): log-likelihoods (T - 1,) float64 behind the first, memory, logits (1, V), state."""
-        memory, logits, state = Memory(), None, self.runtime.start(1)
+        memory, logits, state = Memory(self.vocabulary), None, self.runtime.start(1)
         likelihoods = np.empty(len(ids) - 1)
         for place, index in enumerate(ids):
             if place:

@@ -18,6 +18,9 @@ from hoyomusic.tune import Key, Pitch, Tune, height
 # New notes keep to the range of the tune, widened on both sides by so many semitones.
 RANGE_MARGIN = 4
 
+# A bar -> all bars that get its notes, itself among them.
+Twins = Mapping[int, Sequence[int]]
+
 
 class Rewriter:
     """Holds a `tune` while some of its bars are written anew, by a model that hears it as one of `region`."""
@@ -47,14 +50,20 @@ class Rewriter:
         span: Sequence[int],
         config: SearchConfig,
         on_bar: Callable[[], None],
-        twins: Mapping[int, Sequence[int]] | None = None,
+        twins: Twins | None = None,
     ) -> None:
         """Put new notes into the consecutive bars of `span`.
 
         With `twins` the notes of a bar go also into those that it is mapped to, and no tie leads from bar to bar.
         """
-        blanks = [self._blank(index, span, twins) for index in span]
-        filled = Search(self.listener, self.heard, blanks, config).run(on_bar)
+        self.put(span, self.search(span, config, twins).run(on_bar), twins)
+
+    def search(self, span: Sequence[int], config: SearchConfig, twins: Twins | None = None) -> Search:
+        """The search for new notes in the consecutive bars of `span`."""
+        return Search(self.listener, self.heard, [self._blank(index, span, twins) for index in span], config)
+
+    def put(self, span: Sequence[int], filled: Sequence[Sequence[int]], twins: Twins | None = None) -> None:
+        """Put notes, given as the ids of each bar, into the bars of `span` and into their twins."""
         bars = list(self.tune.bars)
         for index, ids in zip(span, filled, strict=True):
             for place in (index,) if twins is None else twins[index]:
@@ -62,7 +71,7 @@ class Rewriter:
                 self.heard = self.heard.with_notes(place, ids)
         self.tune = replace(self.tune, bars=tuple(bars))
 
-    def _blank(self, index: int, span: Sequence[int], twins: Mapping[int, Sequence[int]] | None) -> Blank:
+    def _blank(self, index: int, span: Sequence[int], twins: Twins | None) -> Blank:
         places = (index,) if twins is None else twins[index]
         owed = {pitch for place in places for pitch in self._owed(place, span)}
         key = self.heard.bars[index].key
