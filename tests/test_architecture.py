@@ -43,16 +43,18 @@ FLOORS = {
     "render": 5,
     "runtime": 5,
     "styling": 6,
+    "audition": 6,
     "generator": 6,
     "rewriting": 6,
     "training": 6,
+    "evaluation": 7,
     "cli": 8,
 }
 
 # A floor's rooms may stand on one another in this order only: a room -> those of its own floor that it may use.
 SAME_FLOOR = {
     "abc": {"tuplets"},
-    "generator": {"styling"},
+    "generator": {"audition", "styling"},
     "harmony": {"score"},
     "model": {"sizes"},
     "rewriting": {"generator"},
@@ -63,8 +65,8 @@ USES_TORCH = {"checkpoint", "device", "fit", "model", "training"}
 # Told at import, these libraries cost each command its start.
 HEAVY = {"torch", "music21", "onnxruntime", "verovio", "soundfile", "midirenderer", "matplotlib"}
 GROUND = {"errors", "storage", "text"}
-MEETING_ROOMS = {"grammar", "recall", "vocab", "styling", "generator", "rewriting", "training", "cli"}
-MUSIC_SIDE = {"abc", "arrangement", "corpus", "harmony", "novelty", "regions", "render", "score", "tune", "tuplets"}
+MEETING_ROOMS = {"grammar", "recall", "vocab", "styling", "generator", "rewriting", "training", "evaluation", "cli"}
+MUSIC_SIDE = {"abc", "audition", "arrangement", "corpus", "harmony", "novelty", "regions", "render", "score", "tune", "tuplets"}
 LEARNING_SIDE = {"archive", "checkpoint", "device", "fit", "model", "runtime", "sampling", "sizes", "streams"}
 
 
