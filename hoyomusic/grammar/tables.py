@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hoyomusic.tune import LETTERS, MODE_FIFTHS, Key, Pitch
 from hoyomusic.vocab import Vocabulary
-from hoyomusic.vocab.tokens import TICKS_PER_WHOLE, Kind, Token
+from hoyomusic.vocab.tokens import TICKS_PER_WHOLE, Kind, Relative, Token
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,10 +16,13 @@ if TYPE_CHECKING:
 # Lengths that are multiples of a 64th lie on the grid; all others belong to a tuplet.
 GRID = TICKS_PER_WHOLE // 64
 
-# The fewest bars that the model may choose by itself; a wish may name fewer.
-FEWEST_BARS = 4
-
 MODES = tuple(mode for mode in MODE_FIFTHS if mode != "none")
+
+# Masks of lengths that are kept before they are forgotten together.
+MOST_TIMED = 4096
+
+# The widest chord that is built upward from the note below, in semitones.
+CHORD_SPAN = 16
 
 
 def is_written(tonic: tuple[str, int], mode: str) -> bool:
@@ -63,91 +66,140 @@ def sounding(key: Key, relative: tuple[int, int]) -> int:
 
 
 class Tables:
-    """What the automaton looks up: bool masks over the vocabulary, built once for each."""
+    """The tokens of a vocabulary by what they are: bool masks and ids, built once for each."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         import numpy as np
 
-        self._vocabulary = vocabulary
+        self.tokens = vocabulary.tokens
         self._kinds = np.array([token.kind for token in vocabulary.tokens])
         self._ticks = np.array([token.ticks for token in vocabulary.tokens])
-        self._by_kind = {kind: self._kinds == kind for kind in Kind}
-        self._only: dict[str, np.ndarray] = {}
+        self._timed: dict[tuple[frozenset[int], frozenset[int]], np.ndarray] = {}
         self.none = np.zeros(len(vocabulary), bool)
-        self.sticky = vocabulary.layout == "sticky"
-        self.counted_bars = self.where(lambda token: token.kind is Kind.BARS and (token.value or 0) >= FEWEST_BARS)
+        self.none.flags.writeable = False
+        self.layout = vocabulary.layout
+        ids = vocabulary.ids
         self.length_id = {
             token.ticks: index for index, token in enumerate(vocabulary.tokens) if token.kind is Kind.LENGTH
         }
         self.lengths = frozenset(self.length_id)
-        self.shortest = min(self.lengths)
-        self._falling = sorted((length for length in self.lengths if length % GRID == 0), reverse=True)
-        self._fewest: dict[int, int] = {}
-        self.upbeats = {
-            token.ticks: self.only(name)
-            for name, token in zip(vocabulary.names, vocabulary.tokens, strict=True)
-            if token.kind is Kind.UPBEAT and token.ticks % GRID == 0
-        }
-        ids = vocabulary.ids
-        self.open, self.first_ending = ids["|:"], ids["ending:1"]
+        # Pitches with a token of their own at a length; elsewhere a note is a length and a pitch.
+        self.fused = frozenset((token.value, token.ticks) for token in vocabulary.tokens if token.kind is Kind.NOTE)
+        self.start, self.end = ids["<s>"], ids["</s>"]
+        self.open, self.first_ending, self.second_ending = ids["|:"], ids["ending:1"], ids["ending:2"]
         self.bar, self.double, self.close, self.final = ids["|"], ids["||"], ids[":|"], ids["|]"]
         self.tie, self.join = ids["tie"], ids["join"]
+        # Upbeats on the grid: ticks -> id.
+        self.upbeats = {
+            token.ticks: index
+            for index, token in enumerate(vocabulary.tokens)
+            if token.kind is Kind.UPBEAT and token.ticks % GRID == 0
+        }
 
     def where(self, holds: Callable[[Token], bool]) -> np.ndarray:
         """The mask that allows the tokens for which `holds` is true."""
         import numpy as np
 
-        return np.fromiter(map(holds, self._vocabulary.tokens), bool, len(self._vocabulary))
+        return np.fromiter(map(holds, self.tokens), bool, len(self.tokens))
 
-    def only(self, name: str) -> np.ndarray:
-        """The mask that allows one token."""
-        found = self._only.get(name)
-        if found is None:
-            found = self.none.copy()
-            found[self._vocabulary.ids[name]] = True
-            self._only[name] = found
-        return found
+    def ids_where(self, holds: Callable[[Token], bool]) -> tuple[int, ...]:
+        """The ids of the tokens for which `holds` is true."""
+        return tuple(index for index, token in enumerate(self.tokens) if holds(token))
 
-    def fewest_tokens(self, ticks: int) -> int:
-        """Few tokens in which notes can fill `ticks`: the longest first, two each, four more for a tuplet."""
-        found = self._fewest.get(ticks)
-        if found is None:
-            found, rest = 0, ticks
-            for length in self._falling:
-                count, rest = divmod(rest, length)
-                found += 2 * count
-            found += 4 if rest else 0
-            self._fewest[ticks] = found
-        return found
-
-    def of_kind(self, kind: Kind) -> np.ndarray:
-        """The mask that allows a kind of token."""
-        return self._by_kind[kind]
-
-    def upbeats_below(self, full: int) -> np.ndarray:
-        """The mask that allows the upbeats shorter than a bar of `full` ticks."""
-        return self._by_kind[Kind.UPBEAT] & (self._ticks < full) & (self._ticks % GRID == 0)
-
-    def with_ticks(self, lengths: frozenset[int]) -> np.ndarray:
-        """The mask that allows notes and lengths of these ticks."""
+    def timed(self, notes: frozenset[int], lengths: frozenset[int]) -> np.ndarray:
+        """The mask that allows notes of the ticks `notes` and length tokens of the ticks `lengths`."""
         import numpy as np
 
-        timed = self._by_kind[Kind.NOTE] | self._by_kind[Kind.LENGTH]
-        return timed & np.isin(self._ticks, sorted(lengths))
+        found = self._timed.get((notes, lengths))
+        if found is None:
+            if len(self._timed) >= MOST_TIMED:
+                self._timed.clear()
+            found = (self._kinds == Kind.NOTE) & np.isin(self._ticks, sorted(notes))
+            found |= (self._kinds == Kind.LENGTH) & np.isin(self._ticks, sorted(lengths))
+            self._timed[notes, lengths] = found
+        return found
 
-    def with_pitches(self, pitches: Collection[tuple[int, int]], *, rests: bool) -> np.ndarray:
-        """The mask that allows these relative pitches, rests if asked, and every length."""
-        return self.where(
-            lambda token: (
-                token.kind is Kind.LENGTH
-                or (
-                    token.kind in (Kind.NOTE, Kind.PITCH) and (rests if token.value is None else token.value in pitches)
+
+class Tones:
+    """The pitches that may sound in one mode, and the masks that they make.
+
+    `pitches` are relative to the tonic, so that keys with the same pitches share one `Tones`; `finals` those of
+    them that a tune may end on. Among two spellings of a note only the one that `Vocabulary.encode` writes is
+    allowed: a length and a pitch where no token says both.
+    """
+
+    def __init__(
+        self, tables: Tables, mode: str, pitches: frozenset[tuple[int, int]], finals: frozenset[tuple[int, int]]
+    ) -> None:
+        self._tables = tables
+        self._pitches: frozenset[Relative] = pitches | {None}
+        self.finals = finals
+        home = Key("C", 0, mode)
+        self._heights = {pitch: sounding(home, pitch) for pitch in pitches}
+        self._home = home
+        self._notes: dict[tuple, np.ndarray] = {}
+        self._behind_length: dict[tuple, np.ndarray] = {}
+        self._joins: dict[tuple, np.ndarray] = {}
+        # For each length, the numbers of tokens that a last note can take, as bits.
+        self.final_costs = {
+            length: sum({1 << self.cost(pitch, length) for pitch in finals}) for length in tables.lengths
+        }
+        self.final_counts: dict[tuple, int] = {}
+
+    def cost(self, pitch: Relative, length: int) -> int:
+        """Tokens of a note, where no length is in force."""
+        return 1 if (pitch, length) in self._tables.fused else 2
+
+    def _chosen(self, tied: Relative, final: bool) -> frozenset[Relative]:
+        if tied is not None:
+            return frozenset((tied,)) & self.finals if final else frozenset((tied,))
+        return self.finals if final else self._pitches
+
+    def notes(self, tied: Relative, final: bool) -> np.ndarray:
+        """Notes of the allowed pitches, and lengths that one of them can only have in two tokens.
+
+        `tied` is the pitch that a tie leads to, or None; `final`: the note must be one to end on.
+        """
+        found = self._notes.get((tied, final))
+        if found is None:
+            chosen, fused = self._chosen(tied, final), self._tables.fused
+            apart = {
+                length
+                for length in self._tables.lengths
+                if any((pitch, length) not in fused for pitch in chosen)
+            }
+            found = self._notes[tied, final] = self._tables.where(
+                lambda token: (
+                    token.ticks in apart if token.kind is Kind.LENGTH else
+                    token.kind is Kind.NOTE and token.value in chosen
                 )
             )
-        )
+        return found
 
+    def pitches(self, length: int, tied: Relative, final: bool) -> np.ndarray:
+        """Pitch tokens behind a length: the allowed pitches that have no token of their own at that length."""
+        key = (length if self._tables.fused else 0, tied, final)
+        found = self._behind_length.get(key)
+        if found is None:
+            chosen, fused = self._chosen(tied, final), self._tables.fused
+            found = self._behind_length[key] = self._tables.where(
+                lambda token: (
+                    token.kind is Kind.PITCH and token.value in chosen and (token.value, length) not in fused
+                )
+            )
+        return found
 
-@lru_cache(maxsize=8)
-def build_tables(vocabulary: Vocabulary) -> Tables:
-    """The tables of a vocabulary, shared by all grammars over it."""
-    return Tables(vocabulary)
+    def joins(self, lowest: tuple[int, int], final: bool) -> np.ndarray:
+        """Pitch tokens that may be joined above `lowest`."""
+        found = self._joins.get((lowest, final))
+        if found is None:
+            height = sounding(self._home, lowest)
+            chosen = {
+                pitch
+                for pitch in (self.finals if final else self._heights)
+                if height < self._heights[pitch] <= height + CHORD_SPAN
+            }
+            found = self._joins[lowest, final] = self._tables.where(
+                lambda token: token.kind is Kind.PITCH and token.value in chosen
+            )
+        return found

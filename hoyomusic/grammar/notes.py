@@ -1,0 +1,295 @@
+"""The automaton within a bar: its places, which ids they allow and where those lead, remembered as tables."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+from hoyomusic.grammar.rhythm import Rhythm
+from hoyomusic.grammar.state import Phase
+from hoyomusic.grammar.tables import Tables, Tones
+from hoyomusic.vocab import Vocabulary
+from hoyomusic.vocab.tokens import Kind, Token
+
+if TYPE_CHECKING:
+    import numpy as np
+
+# The most notes in one chord.
+CHORD_NOTES = 4
+
+# Nodes and edges that are kept before all are forgotten: some 60 MB.
+MOST_KEPT = 200_000
+
+
+class Frame(NamedTuple):
+    """What one bar keeps to: all that its notes need to know of the tune around them. Times are ticks."""
+
+    tones: Tones
+    stop: int  # where its notes must end
+    leads_on: bool  # whether a plain bar line may follow at `stop`
+    close_at: int  # where the section may end, -1: nowhere
+    sign: int  # the id that ends it
+    final: bool  # whether that needs a note to end on
+
+    @property
+    def must_rest(self) -> bool:
+        """Whether the note that fills the bar must be one to end on."""
+        return self.final and not self.leads_on
+
+
+class Place(NamedTuple):
+    """A state of the automaton within a bar; equal places allow the same ids and lead to equal places.
+
+    In the header and where only signs may stand `frame` is None and `signs` are all that is allowed.
+    """
+
+    phase: Phase
+    signs: tuple[int, ...] = ()
+    frame: Frame | None = None
+    position: int = 0
+    tuplet: int = 0  # ticks of the tuplet's first note, 0 outside
+    done: int = 0  # ticks since the tuplet began
+    length: int = 0  # ticks in force (layout sticky) or just chosen
+    pitch: tuple[int, int] | None = None  # the one that a tie leads to, or on which a chord is being built
+    tied: bool = False
+    chord: int = 0  # notes of the chord that may get another
+    ties: bool = False  # whether a tie may follow
+    rests: bool = False  # whether the last note is one to end on, where that is asked for
+    # Tokens that the bar's notes must still take at least, and may take at most (None: as many as they like).
+    least: int = 0
+    most: int | None = None
+
+
+class Node:
+    """A place with what is known of it: its mask and the places behind it."""
+
+    __slots__ = ("after", "mask", "place", "row", "store")
+
+    def __init__(self, place: Place, store: Store) -> None:
+        self.place = place
+        self.store = store
+        self.after: dict[int, Node] = {}
+        self.mask: np.ndarray | None = None
+        self.row = -1
+
+
+class Store:
+    """Nodes by place, and their masks as rows of one table in which equal masks share a row."""
+
+    def __init__(self, size: int) -> None:
+        import numpy as np
+
+        self.table = np.zeros((64, size), bool)
+        self.kept = 0
+        self._nodes: dict[Place, Node] = {}
+        self._rows: dict[bytes, int] = {}
+
+    def node(self, place: Place) -> Node:
+        """The node of a place."""
+        found = self._nodes.get(place)
+        if found is None:
+            found = self._nodes[place] = Node(place, self)
+            self.kept += 1
+        return found
+
+    def row(self, mask: np.ndarray) -> int:
+        """The row that holds a mask."""
+        import numpy as np
+
+        key = mask.tobytes()
+        found = self._rows.get(key)
+        if found is None:
+            found = self._rows[key] = len(self._rows)
+            if found == len(self.table):
+                self.table = np.concatenate([self.table, np.zeros_like(self.table)])
+            self.table[found] = mask
+        return found
+
+
+class Notes:
+    """The automaton within a bar, for one vocabulary; all grammars over it share what one of them found out."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.tables = Tables(vocabulary)
+        self.rhythm = Rhythm(self.tables)
+        self.store = Store(len(vocabulary))
+        self._sticky = vocabulary.layout == "sticky"
+
+    # ------------------------------------------------------------------ nodes
+
+    def node(self, place: Place) -> Node:
+        """The node of a place; when too many are kept, all are forgotten first."""
+        if self.store.kept >= MOST_KEPT:
+            self.store = Store(len(self.tables.tokens))
+        return self.store.node(place)
+
+    def known(self, node: Node) -> Node:
+        """The same node, of the present store and with its mask."""
+        if node.store is not self.store:
+            node = self.node(node.place)
+        if node.mask is None:
+            node.row = self.store.row(self.mask(node.place))
+            node.mask = self.store.table[node.row]
+            node.mask.flags.writeable = False
+        return node
+
+    def follow(self, node: Node, index: int, pitch: tuple[int, int] | None) -> Node:
+        """The node behind the token of a note; `pitch` is the last note's, which ties and chords hang on."""
+        token = self.tables.tokens[index]
+        after = self.node(self.place_after(node.place, token, pitch))
+        if token.kind not in (Kind.TIE, Kind.JOIN):
+            node.after[index] = after
+            self.store.kept += 1
+        return after
+
+    # ------------------------------------------------------------------ mask
+
+    def mask(self, place: Place) -> np.ndarray:
+        """Which ids may stand at a place."""
+        frame = place.frame
+        if frame is None:
+            mask = self.tables.none.copy()
+        elif place.phase is Phase.PITCHING:
+            final = frame.must_rest and place.position + place.length == frame.stop
+            return frame.tones.pitches(place.length, place.pitch, final)
+        elif place.phase is Phase.JOINING:
+            return frame.tones.joins(place.pitch, frame.must_rest and place.position == frame.stop)
+        else:
+            mask = self._note_mask(place)
+            self._allow_signs(place, mask)
+        mask[list(place.signs)] = True
+        return mask
+
+    def _note_mask(self, place: Place) -> np.ndarray:
+        """Notes and lengths that fit into what is left of the bar."""
+        frame, tables = place.frame, self.tables
+        room = frame.stop - place.position
+        if room <= 0:
+            return tables.none.copy()
+        one, two = self._lengths(place)
+        filling = frozenset((room,)) if frame.must_rest else frozenset()
+        mask = tables.timed(one - filling, two - filling) & frame.tones.notes(place.pitch, False)
+        if filling & (one | two):
+            mask |= tables.timed(one & filling, two & filling) & frame.tones.notes(place.pitch, True)
+        if self._sticky and place.length:
+            mask[tables.length_id[place.length]] = False
+            if place.length in one:
+                mask |= frame.tones.pitches(place.length, place.pitch, place.length in filling)
+        return mask
+
+    def _lengths(self, place: Place) -> tuple[frozenset[int], frozenset[int]]:
+        """Lengths that may come next as one token, and as two."""
+        frame = place.frame
+        room = frame.stop - place.position
+        fitting = self.rhythm.fitting(room, place.tuplet, place.done)
+        if place.most is None and place.least <= 0:
+            return fitting, fitting
+        most = self.rhythm.most(room) if place.most is None else place.most
+        found = []
+        for cost in (1, 2):
+            fits = (
+                self._can_fill(place, length, place.least - cost, most - cost) for length in fitting
+            )
+            found.append(frozenset(length for length, fit in zip(fitting, fits, strict=True) if fit))
+        return found[0], found[1]
+
+    def _can_fill(self, place: Place, length: int, least: int, most: int) -> bool:
+        """Whether the bar can be filled in so many tokens behind a note of `length` (0: right here)."""
+        frame = place.frame
+        tuplet, done = self.rhythm.follow(place.tuplet, place.done, length) if length else (place.tuplet, place.done)
+        return self.rhythm.hits(
+            frame.stop - place.position - length,
+            tuplet,
+            done,
+            length or place.length,
+            frame.tones if frame.must_rest else None,
+            least,
+            most,
+        )
+
+    def _allow_signs(self, place: Place, mask: np.ndarray) -> None:
+        """What may follow a note that has been taken: bar lines, a tie, one more note of a chord."""
+        frame, tables = place.frame, self.tables
+        if place.phase is not Phase.FILLING:
+            return
+        if not place.tuplet and place.least <= 0:
+            if frame.leads_on and place.position == frame.stop:
+                mask[tables.bar] = True
+            if place.position == frame.close_at and not place.tied and (place.rests or not frame.final):
+                mask[frame.sign] = True
+        if place.chord:
+            mask[tables.join] = True
+        if place.ties:
+            mask[tables.tie] = True
+
+    # ------------------------------------------------------------------ steps
+
+    def place_after(self, place: Place, token: Token, pitch: tuple[int, int] | None) -> Place:
+        """The place behind the token of a note: any such token, whether or not the mask allows it."""
+        match token.kind:
+            case Kind.LENGTH:
+                return self._spend(place, 1)._replace(
+                    phase=Phase.PITCHING, signs=(), length=token.ticks, chord=0, ties=False
+                )
+            case Kind.NOTE:
+                return self._take_note(place, token.value, token.ticks)
+            case Kind.PITCH if place.phase is Phase.JOINING:
+                return self._settle(self._spend(place, 1)._replace(phase=Phase.FILLING), token.value, place.chord + 1)
+            case Kind.PITCH:
+                return self._take_note(place, token.value, place.length)
+            case Kind.JOIN:
+                return self._spend(place, 1)._replace(phase=Phase.JOINING, pitch=pitch, ties=False)
+        return self._tie(place, pitch)
+
+    def _spend(self, place: Place, tokens: int) -> Place:
+        if place.most is None and place.least <= 0:
+            return place
+        most = None if place.most is None else place.most - tokens
+        return place._replace(least=max(place.least - tokens, 0), most=most)
+
+    def _take_note(self, place: Place, pitch: tuple[int, int] | None, length: int) -> Place:
+        tuplet, done = self.rhythm.follow(place.tuplet, place.done, length)
+        taken = self._spend(place, 1)._replace(
+            phase=Phase.FILLING,
+            signs=(),
+            position=place.position + length,
+            tuplet=tuplet,
+            done=done,
+            length=length if self._sticky else 0,
+        )
+        return self._settle(taken, pitch, 1)
+
+    def _settle(self, place: Place, pitch: tuple[int, int] | None, chord: int) -> Place:
+        """The place behind a note of a chord: what may be built on it, and no more than that matters."""
+        frame = place.frame
+        room = frame.stop - place.position
+        if place.most is not None and place.most >= self.rhythm.most(room):
+            place = place._replace(most=None)
+        if pitch is None:
+            return place._replace(pitch=None, tied=False, chord=0, ties=False, rests=False)
+        place = place._replace(pitch=None, tied=False, rests=frame.final and pitch in frame.tones.finals)
+        joins = (
+            chord < CHORD_NOTES
+            and (place.most is None or place.most >= 2)
+            and bool(frame.tones.joins(pitch, frame.must_rest and room == 0).any())
+            and (place.most is None or self._can_fill(place, 0, place.least - 2, place.most - 2))
+        )
+        ties = chord == 1 and self._may_tie(place, pitch, room)
+        return place._replace(chord=chord if joins else 0, ties=ties)
+
+    def _may_tie(self, place: Place, pitch: tuple[int, int], room: int) -> bool:
+        frame = place.frame
+        if room == 0:
+            return frame.leads_on and place.least <= 1 and (place.most is None or place.most >= 1)
+        if frame.final or place.most is not None or place.least > 0:
+            return bool(self._note_mask(self._tie(place, pitch)).any())
+        return True
+
+    def _tie(self, place: Place, pitch: tuple[int, int] | None) -> Place:
+        return self._spend(place, 1)._replace(pitch=pitch, tied=True, chord=0, ties=False, rests=False)
+
+
+@lru_cache(maxsize=8)
+def build_notes(vocabulary: Vocabulary) -> Notes:
+    """The automaton within a bar of a vocabulary, shared by all grammars over it."""
+    return Notes(vocabulary)
