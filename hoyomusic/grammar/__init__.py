@@ -218,7 +218,7 @@ class Grammar:
     def _begin_bar(self, state: State) -> Place:
         if self._budget is not None:
             self._budget.forecast(state)
-        if state.section_start:
+        if state.section_start and not state.ending:
             self._sections.plan(state)
             if state.sections == 2 and self.wish.form == "AABA" and state.returning:
                 self._begin_return(state)

@@ -172,7 +172,8 @@ class Budget:
         others = bars if state.in_upbeat else bars - weight
         share = rest / bars
         most = (rest - others * needs) // weight - 1
-        most = max(min(most, max(int((rest - others * share / 2) / weight) - 1, 2 * needs)), needs - 1)
+        most = min(most, max(int((rest - others * share / 2) / weight) - 1, 2 * needs))
+        most = max(most, self.upbeat_needs(state.upbeat) - 2 if state.in_upbeat else needs - 1)
         if most > 24:
             most -= most % 8  # bars with like bounds share more of the tables
         if not state.counting or state.in_upbeat:
