@@ -14,7 +14,7 @@
     variation.py  which bars a variation changes
 
 Of the bars that change the signs stay too (repeats, endings, changes of key and metre, bar lines), and their
-lengths: new are the notes alone. A tie that leads into a span from a bar that stays is kept; none leads out of it.
+lengths: new are the notes alone, without grace notes and chord symbols. A tie that leads into a span from a bar that stays is kept; none leads out of it.
 Bars are counted as musicians do, in the order in which they are written: an upbeat has no number, and is
 rewritten where it stands between two bars of the span.
 """
@@ -42,7 +42,7 @@ from hoyomusic.vocab import find_upbeats
 # How strongly, in nats, a variation favours the old pitches on the beats; less of it the larger the amount.
 LARGEST_FAVOUR = 4.0
 
-MOST_PARTICLES = 4096
+MOST_PARTICLES = 1024
 
 # Called with how many bars are done and how many there will be.
 Progress = Callable[[int, int], None]

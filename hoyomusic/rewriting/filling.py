@@ -68,7 +68,6 @@ class Filler:
 
     def __init__(self, vocabulary: Vocabulary, key: Key, pitches: Collection[Pitched], *, chords: bool) -> None:
         self._tokens = vocabulary.tokens
-        self._key = key
         self._pitches = frozenset(pitches)
         self._chords = chords
         self._tie, self._join = vocabulary.ids["tie"], vocabulary.ids["join"]
@@ -80,6 +79,7 @@ class Filler:
         ]
         self._fused = {(pitch, ticks) for _, pitch, ticks in self._notes}
         self._bare = [(index, token.value) for index, token in enumerate(self._tokens) if token.kind is Kind.PITCH]
+        self._heights = {pitch: sounding(key, pitch) for _, pitch in self._bare if pitch is not None}
         self._masks: dict[tuple[Place, int, bool], np.ndarray] = {}
 
     def notes_of(self, pitch: Pitched) -> list[int]:
@@ -160,8 +160,8 @@ class Filler:
         """The pitches that may join the last note."""
         if place.owed:
             return frozenset(place.owed[:1])
-        top = sounding(self._key, place.top)
-        return frozenset(pitch for pitch in self._pitches if top < sounding(self._key, pitch) <= top + CHORD_SPAN)
+        top = self._heights[place.top]
+        return frozenset(pitch for pitch in self._pitches if top < self._heights[pitch] <= top + CHORD_SPAN)
 
 
 @lru_cache(maxsize=65536)

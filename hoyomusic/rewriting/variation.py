@@ -62,12 +62,13 @@ def find_cadences(tune: Tune) -> set[int]:
 
 def find_beginnings(tune: Tune) -> set[int]:
     """The first bar of the tune and those behind cadences, upbeats passed over."""
-    upbeats = find_upbeats(tune)
-    found = set()
-    for index in {0} | {cadence + 1 for cadence in find_cadences(tune)}:
-        while index < len(tune.bars) and upbeats[index]:
-            index += 1
-        found.add(index)
+    starts = {0} | {cadence + 1 for cadence in find_cadences(tune)}
+    found, behind = set(), False
+    for index, upbeat in enumerate(find_upbeats(tune)):
+        behind = behind or index in starts
+        if behind and not upbeat:
+            found.add(index)
+            behind = False
     return found
 
 
