@@ -62,9 +62,29 @@ def test_a_damaged_cache_costs_one_line(hoyo: Hoyo, tmp_path: Path) -> None:
 
 def test_add_gives_a_name(hoyo: Hoyo) -> None:
     said = hoyo("corpus", "add", BOOK, "--name", "mine", "--region", "纳塔")
-    assert said == (0, "", f"mine stands for {BOOK}; train with it: hoyo train --corpus default --corpus mine\n")
+    assert (said.code, said.out) == (0, "")
+    assert said.err.splitlines() == [
+        f"mine stands for {BOOK}; train with it: hoyo train --corpus default --corpus mine",
+        "8 usable tunes; nations with tunes enough to be learned: none",
+    ]
     counts = json.loads(hoyo("corpus", "stats", "--corpus", "mine", "--json").out)
     assert counts["regions"] == {"Natlan": 8}
+
+
+def test_what_cannot_be_read_yet_is_remembered_all_the_same(hoyo: Hoyo, tmp_path: Path) -> None:
+    folder = tmp_path / "later"
+    folder.mkdir()
+    said = hoyo("corpus", "add", folder)
+    assert (said.code, said.out) == (0, "")
+    assert said.lines == []
+    assert said.err.splitlines()[1] == f"hoyo: {folder}: holds no ABC files; tunes are .abc or .abc.gz files"
+
+
+def test_stats_name_the_nations_that_become_learned(hoyo: Hoyo) -> None:
+    line = "nations with tunes enough to be learned: Mondstadt, Liyue, Fontaine"
+    assert line in hoyo("corpus", "stats", "--corpus", BOOK).lines
+    counts = json.loads(hoyo("corpus", "stats", "--corpus", BOOK, "--json").out)
+    assert counts["learned"] == ["Mondstadt", "Liyue", "Fontaine"]
 
 
 def test_a_taken_name_is_kept(hoyo: Hoyo, tmp_path: Path) -> None:

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hoyomusic.regions import REGIONS
-from hoyomusic.training import LEARNED_FROM
+from hoyomusic.regions import LEARNED_FROM, REGIONS
 from tests.conftest import ROOT, Said
 
 READMES = ["README.md", "README.zh.md"]

@@ -65,19 +65,26 @@ def build(
     epilog=examples("hoyo corpus add ~/tunes --name mine", "hoyo corpus add natlan.abc --name natlan --region Natlan"),
 )
 def add(
-    path: Annotated[Path, typer.Argument(help="An ABC file, a folder of them, or rows as hoyoMusic has them.")],
+    path: Annotated[Path, typer.Argument(help="ABC files, rows as hoyoMusic has them, or SymbTr's scores.")],
     name: Annotated[
         str | None, typer.Option("--name", help="What to call it (a-z, 0-9, - and _); else as the path ends.")
     ] = None,
     region: Annotated[str | None, typer.Option("--region", help="The nation that all its tunes teach.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Give the name to this corpus even if it is taken.")] = False,
 ) -> None:
-    """Remember your own tunes under a name; they stay where they are."""
+    """Remember your own tunes under a name, and say what they can teach; they stay where they are."""
     from hoyomusic.corpus import add_corpus
+    from hoyomusic.errors import CorpusError
 
     name = path.stem.lower() if name is None else name
     corpus = add_corpus(path, name, region or "", overwrite=force)
     note(f"{name} stands for {corpus.path}; train with it: hoyo train --corpus default --corpus {name}")
+    try:
+        counts = _load([name], False, None).statistics()
+    except CorpusError as error:
+        warn(str(error))
+        return
+    note(f"{counts['usable']:,} usable tunes; {_name_learned(counts)}")
 
 
 def choose_hoyomusic(use: bool, path: str | None) -> str | None | bool:
@@ -112,6 +119,7 @@ def show_statistics(counts: dict[str, Any]) -> None:
         f"usable {counts['usable']:,}: {split['train']:,} to learn from, {split['validation']:,} to judge by;"
         f" {counts['bars']:,} bars, {counts['notes']:,} notes; {counts['clusters']:,} clusters of near duplicates"
     )
+    console.print(_name_learned(counts))
     for title, entries in (("not usable", counts["rejected"]), ("made simpler", counts["simplified"])):
         if entries:
             table = new_table(title, "tunes", numbers=("tunes",))
@@ -121,3 +129,7 @@ def show_statistics(counts: dict[str, Any]) -> None:
     for licence in counts["licences"]:
         console.print(f"licence: {printable(licence)}")
     console.print(f"hash: {counts['hash']}")
+
+
+def _name_learned(counts: dict[str, Any]) -> str:
+    return f"nations with tunes enough to be learned: {', '.join(counts['learned']) or 'none'}"

@@ -1,7 +1,7 @@
 """Where tunes come from: one module a source, and the steps from what it holds to what is learned.
 
 Sources: `shipped` (the ABC that music21 ships), `abc_files` (a user's own), `hoyomusic_rows` (the
-hoyoMusic set). Steps, in order: `candidates` examines each tune with `cleaning`, `modes` and
+hoyoMusic set), `symbtr` (scores of makam music). Steps, in order: `candidates` examines each tune with `cleaning`, `modes` and
 `rebarring`; `duplicates` and `split` compare them; `collection` is the result, `loading` the way there,
 `cache` and `records` keep it between runs, `registry` knows the user's own corpora by name.
 """

@@ -26,7 +26,8 @@ class Reading:
     """What a source found at one place: a tune, or in `reason` why there is none.
 
     `place` is ``path#number``, the path relative to the source; `region` the nation's name, empty
-    where the source does not know it.
+    where the source does not know it; `work` names the larger piece that the tune is a part of, and is
+    empty where it is a piece by itself.
     """
 
     place: str
@@ -34,6 +35,7 @@ class Reading:
     tune: Tune | None
     reason: str = ""
     treatment: Treatment = Treatment()
+    work: str = ""
 
 
 class Source(Protocol):
@@ -60,7 +62,7 @@ class Candidate:
 
     `signature` is that of `duplicates.sign`, empty where nothing could be read; `digest` that of the
     cleaned music, empty where there is none; `metred` says that it has a metre and a key; `changes`
-    are the names of what cleaning changed.
+    are the names of what cleaning changed; `work` is that of its reading.
     """
 
     place: str
@@ -71,6 +73,7 @@ class Candidate:
     metred: bool
     changes: tuple[str, ...] = ()
     digest: str = ""
+    work: str = ""
 
 
 def examine(reading: Reading) -> Candidate:
@@ -84,7 +87,8 @@ def examine(reading: Reading) -> Candidate:
     if reason:
         return Candidate(reading.place, reading.region, None, reason, signature, metred)
     tune = replace(tune, header=replace(tune.header, region=reading.region))
-    return Candidate(reading.place, reading.region, tune, "", signature, metred, tuple(changes), digest_music(tune))
+    music = digest_music(tune)
+    return Candidate(reading.place, reading.region, tune, "", signature, metred, tuple(changes), music, reading.work)
 
 
 def mark_duplicates(candidates: Iterable[Candidate]) -> list[Candidate]:
@@ -130,6 +134,7 @@ def candidates_to_json(candidates: Iterable[Candidate]) -> dict[str, Any]:
             candidate.metred,
             list(candidate.changes),
             candidate.digest,
+            candidate.work,
         ]
         for candidate in candidates
     ]
@@ -141,6 +146,6 @@ def candidates_from_json(value: dict[str, Any]) -> list[Candidate]:
     records = (row[2] for row in value["rows"] if row[2] is not None)
     tunes = iter(read_tunes(value["notes"], value["bars"], records))
     return [
-        Candidate(place, region, next(tunes) if record else None, reason, signature, metred, tuple(changes), music)
-        for place, region, record, reason, signature, metred, changes, music in value["rows"]
+        Candidate(place, region, next(tunes) if record else None, reason, signature, metred, tuple(changes), music, work)
+        for place, region, record, reason, signature, metred, changes, music, work in value["rows"]
     ]

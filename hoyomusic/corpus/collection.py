@@ -10,6 +10,7 @@ from typing import Any
 
 from hoyomusic.corpus.split import TRAIN, VALIDATION
 from hoyomusic.errors import UsageError
+from hoyomusic.regions import find_learned
 from hoyomusic.tune import Tune
 
 STAGES = ("raw", "unique", "metred", "usable")
@@ -100,6 +101,7 @@ class Corpus:
             "read": report.read,
             "usable": len(self.tunes),
             "regions": {names[label]: count for label, count in sorted(regions.items())},
+            "learned": [region.name for region in find_learned(regions)],
             "rejected": dict(report.rejected),
             "duplicates": report.rejected.get("exact duplicate", 0),
             "simplified": dict(report.simplified),

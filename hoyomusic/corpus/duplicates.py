@@ -74,7 +74,25 @@ def cluster_near_duplicates(tunes: Sequence[Tune]) -> list[int]:
     sets = [_windows(tune) for tune in tunes]
     if not any(len(windows) for windows in sets):
         return list(range(len(sets)))
-    roots = list(range(len(sets)))
+    return _connect(len(sets), _near_pairs(sets))
+
+
+def join_works(clusters: Sequence[int], works: Sequence[str]) -> list[int]:
+    """Larger clusters, so that the tunes of one work share theirs; an empty work is none.
+
+    `clusters` as `cluster_near_duplicates` numbers them, `works` the name of each tune's work.
+
+    >>> join_works([0, 1, 1, 3, 4], ["", "a sonata", "", "a sonata", ""])
+    [0, 1, 1, 1, 4]
+    """
+    firsts: dict[str, int] = {}
+    pairs = [(firsts.setdefault(work, index), index) for index, work in enumerate(works) if work]
+    return _connect(len(clusters), [*enumerate(clusters), *pairs])
+
+
+def _connect(count: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
+    """For each of `count` numbers the least one that pairs connect it with, over however many steps."""
+    roots = list(range(count))
 
     def find(index: int) -> int:
         while roots[index] != index:
@@ -82,10 +100,10 @@ def cluster_near_duplicates(tunes: Sequence[Tune]) -> list[int]:
             index = roots[index]
         return index
 
-    for first, second in _near_pairs(sets):
+    for first, second in pairs:
         low, high = sorted((find(first), find(second)))
         roots[high] = low
-    return [find(index) for index in range(len(sets))]
+    return [find(index) for index in range(count)]
 
 
 def _windows(tune: Tune) -> np.ndarray:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import lzma
 import os
 import stat
 import zlib
@@ -84,21 +85,27 @@ def _fits(name: str, suffixes: Sequence[str]) -> bool:
 
 @contextmanager
 def open_file(path: Path, limit: int) -> Iterator[BinaryIO]:
-    """A regular file, unpacked where its name ends in ``.gz``, of at most `limit` bytes.
+    """A regular file, unpacked where its name ends in ``.gz`` or ``.xz``, of at most `limit` bytes.
 
     Raises CorpusError for anything else, for a damaged archive and for the disk's errors, also while
     it is read.
     """
     with _open_regular(path) as file:
-        if not _fits(path.name, (".gz",)):
+        kind = next((suffix for suffix in _UNPACKERS if _fits(path.name, (suffix,))), None)
+        if kind is None:
             yield _Limited(file, path, limit)
             return
         packed = os.fstat(file.fileno()).st_size
+        name, unpack = _UNPACKERS[kind]
         try:
-            with gzip.GzipFile(fileobj=file) as unpacked:
+            with unpack(file) as unpacked:
                 yield _Limited(unpacked, path, min(limit, max(packed * LARGEST_RATIO, MEGABYTE)))
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise CorpusError("is no whole gzip archive", where=str(path)) from error
+        except (gzip.BadGzipFile, lzma.LZMAError, EOFError, zlib.error) as error:
+            raise CorpusError(f"is no whole {name} archive", where=str(path)) from error
+
+
+# Suffix -> what a packed file is called, and the file that unpacks it.
+_UNPACKERS = {".gz": ("gzip", lambda file: gzip.GzipFile(fileobj=file)), ".xz": ("xz", lzma.LZMAFile)}
 
 
 class _Limited:
@@ -109,8 +116,8 @@ class _Limited:
         self._path = path
         self._left = limit
 
-    def read(self) -> bytes:
-        return self._count(self._file.read(self._left + 1))
+    def read(self, size: int = -1) -> bytes:
+        return self._count(self._file.read(size if 0 <= size <= self._left else self._left + 1))
 
     def readline(self, size: int) -> bytes:
         return self._count(self._file.readline(size))

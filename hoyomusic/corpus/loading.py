@@ -24,12 +24,13 @@ from hoyomusic.corpus.candidates import (
     mark_duplicates,
 )
 from hoyomusic.corpus.collection import STAGES, Corpus, CorpusReport, CorpusTune, hash_tunes
-from hoyomusic.corpus.duplicates import cluster_near_duplicates
+from hoyomusic.corpus.duplicates import cluster_near_duplicates, join_works
 from hoyomusic.corpus.files import find_files
 from hoyomusic.corpus.hoyomusic_rows import ROW_SUFFIXES, HoyoMusicRows, find_hoyomusic
 from hoyomusic.corpus.registry import registered
 from hoyomusic.corpus.shipped import ShippedCorpus
 from hoyomusic.corpus.split import choose_split
+from hoyomusic.corpus.symbtr import SymbTrScores, find_scores
 from hoyomusic.errors import CorpusError
 from hoyomusic.regions import REGIONS, find_region
 
@@ -83,9 +84,12 @@ def find_source(source: str | Path) -> Source:
 
 
 def _open_path(path: Path, name: str, region: str) -> Source:
-    """ABC where there is any, else rows."""
-    if not find_files(path, AbcFiles.suffixes) and find_files(path, ROW_SUFFIXES):
-        return HoyoMusicRows(path, name, region)
+    """ABC where there is any, else SymbTr's scores, else rows."""
+    if not find_files(path, AbcFiles.suffixes):
+        if find_scores(path):
+            return SymbTrScores(path, name, region)
+        if find_files(path, ROW_SUFFIXES):
+            return HoyoMusicRows(path, name, region)
     return AbcFiles(path, name, region)
 
 
@@ -110,7 +114,7 @@ def assemble(sources: Sequence[Source], cache: Cache | None, progress: Progress)
         reasons = ", ".join(f"{count} {reason}" for reason, count in report.rejected.items()) or "nothing was found"
         raise CorpusError(f"no usable tune ({reasons})", where=", ".join(counts))
     clusters = _cluster(usable, [source.slot for source in sources], cache, progress)
-    tunes = _place(usable, clusters)
+    tunes = _place(usable, join_works(clusters, [candidate.work for candidate in usable]))
     if cache is not None:
         report = replace(report, notices=tuple(cache.notices))
     return Corpus(tunes, report, hash_tunes(tunes))
