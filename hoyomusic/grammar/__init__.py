@@ -58,6 +58,7 @@ class Grammar:
         self._tables = self._notes.tables
         self._sections = Sections(wish)
         self._budget = None if wish.length is None else Budget(wish, self._notes.rhythm)
+        self._modes_on = {tonic: self._find_modes(tonic) for tonic in self._tables.tonics}
         self._structural = [token.kind not in NOTE_KINDS for token in vocabulary.tokens]
         self._pitches = [token.value if token.kind in (Kind.NOTE, Kind.PITCH) else None for token in vocabulary.tokens]
 
@@ -102,7 +103,8 @@ class Grammar:
         Any id of an encoded tune may be taken, allowed or not: so music from elsewhere can be gone on from.
         """
         state.taken += 1
-        after = state.node.after.get(index)
+        node = state.node
+        after = node.after.get(node.alike[index]) if node.after else None
         if state.trail is not None:
             state.trail = (state.trail, index)
             state.first_tokens += 1
@@ -113,7 +115,7 @@ class Grammar:
         elif self._structural[index]:
             state.node = self._notes.node(self._take_sign(state, self.vocabulary.tokens[index]))
         else:
-            state.node = self._notes.follow(state.node, index, state.pitch)
+            state.node = self._notes.follow(node, index, state.pitch)
         pitch = self._pitches[index]
         if pitch is not None:
             state.pitch = pitch
@@ -165,31 +167,36 @@ class Grammar:
 
     def _tonics(self, state: State) -> tuple[int, ...]:
         """Key notes that have a mode to go with."""
-        return self._tables.ids_where(lambda token: token.kind is Kind.TONIC and self._modes(state, token.value))
+        return tuple(index for tonic, index in self._tables.tonics.items() if self._modes(state, tonic))
 
     def _modes(self, state: State, tonic: tuple[str, int]) -> tuple[int, ...]:
         """Modes that go with a key note; a change of key must change something."""
-        wish = self.wish
+        present = (state.tonic, state.mode) if state.full else None
+        return tuple(
+            index for mode, index in self._modes_on[tonic] if (tonic, mode) != present
+        )
+
+    def _find_modes(self, tonic: tuple[str, int]) -> list[tuple[str, int]]:
+        """The modes, with their ids, that the wish allows on a key note."""
+        wish, modes = self.wish, self._tables.modes
         if wish.tonic is not None and tonic != wish.tonic:
-            return ()
-        wished = wish.tonic is not None and wish.mode is not None
-        modes = [
-            mode
-            for mode in ([wish.mode] if wish.mode else MODES)
-            if (wished or is_written(tonic, mode)) and not (state.full and (tonic, mode) == (state.tonic, state.mode))
-        ]
-        return self._tables.ids_where(lambda token: token.kind is Kind.MODE and token.value in modes)
+            return []
+        if wish.mode is not None:
+            return [(wish.mode, modes[wish.mode])] if wish.tonic is not None or is_written(tonic, wish.mode) else []
+        return [(mode, index) for mode, index in modes.items() if is_written(tonic, mode)]
 
     def _metres(self, state: State) -> tuple[int, ...]:
         """Metres that may be named: the wished one, any, or for a change any other that the tune has room for."""
-        wish, budget = self.wish, self._budget
-        wished = wish.metre and (wish.metre.beats, wish.metre.unit)
-        if state.full and (wished or (budget and state.counting)):
+        wish, budget, metres = self.wish, self._budget, self._tables.metres
+        if not state.full:
+            return tuple(metres.values()) if wish.metre is None else (metres[wish.metre.beats, wish.metre.unit],)
+        if wish.metre is not None or (budget is not None and state.counting):
             return ()
-        return self._tables.ids_where(
-            lambda token: token.kind is Kind.METRE
-            and wished in (None, token.value)
-            and not (state.full and (token.ticks == state.full or (budget and not budget.affords(state, full=token.ticks))))
+        tokens = self._tables.tokens
+        return tuple(
+            index
+            for index in metres.values()
+            if tokens[index].ticks != state.full and (budget is None or budget.affords(state, full=tokens[index].ticks))
         )
 
     def _counts(self, state: State) -> tuple[int, ...]:
@@ -199,9 +206,7 @@ class Grammar:
         if self._budget is not None:
             bars, settled = self._budget.first_count(state)
             return (self.vocabulary.bars_id(bars if settled else 0),)
-        return self._tables.ids_where(
-            lambda token: token.kind is Kind.BARS and self._sections.may_count(token.value)
-        )
+        return tuple(index for bars, index in self._tables.bars.items() if self._sections.may_count(bars))
 
     def _begin_tune(self, state: State, told: int | None) -> Place:
         if self._budget is None:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 # The most notes in one chord.
 CHORD_NOTES = 4
 
+# Whatever lengths fit behind a place, notes can fill the rest of the bar in fewer tokens.
+AMPLE = 40
+
 # Nodes and edges that are kept before all are forgotten: some 60 MB.
 MOST_KEPT = 200_000
 
@@ -63,12 +66,13 @@ class Place(NamedTuple):
 class Node:
     """A place with what is known of it: its mask and the places behind it."""
 
-    __slots__ = ("after", "mask", "place", "row", "store")
+    __slots__ = ("after", "alike", "mask", "place", "row", "store")
 
     def __init__(self, place: Place, store: Store) -> None:
         self.place = place
         self.store = store
-        self.after: dict[int, Node] = {}
+        self.after: dict[int, Node] = {}  # by the first of the ids that lead to the same place
+        self.alike = () if place.frame is None else place.frame.tones.alike
         self.mask: np.ndarray | None = None
         self.row = -1
 
@@ -114,6 +118,7 @@ class Notes:
         self.rhythm = Rhythm(self.tables)
         self.store = Store(len(vocabulary))
         self._sticky = vocabulary.layout == "sticky"
+        self._lengths_within: dict[tuple, tuple[frozenset[int], frozenset[int]]] = {}
 
     # ------------------------------------------------------------------ nodes
 
@@ -138,7 +143,7 @@ class Notes:
         token = self.tables.tokens[index]
         after = self.node(self.place_after(node.place, token, pitch))
         if token.kind not in (Kind.TIE, Kind.JOIN):
-            node.after[index] = after
+            node.after[node.alike[index]] = after
             self.store.kept += 1
         return after
 
@@ -182,16 +187,21 @@ class Notes:
         frame = place.frame
         room = frame.stop - place.position
         fitting = self.rhythm.fitting(room, place.tuplet, place.done)
-        if place.most is None and place.least <= 0:
+        if place.least <= 0 and (place.most is None or place.most >= AMPLE):
             return fitting, fitting
         most = self.rhythm.most(room) if place.most is None else place.most
-        found = []
-        for cost in (1, 2):
-            fits = (
-                self._can_fill(place, length, place.least - cost, most - cost) for length in fitting
+        ending = frame.tones if frame.must_rest else None
+        key = (room, place.tuplet, place.done, place.length, ending, place.least, most)
+        found = self._lengths_within.get(key)
+        if found is None:
+            if len(self._lengths_within) >= MOST_KEPT // 20:
+                self._lengths_within.clear()
+            one, two = (
+                frozenset(length for length in fitting if self._can_fill(place, length, place.least - cost, most - cost))
+                for cost in (1, 2)
             )
-            found.append(frozenset(length for length, fit in zip(fitting, fits, strict=True) if fit))
-        return found[0], found[1]
+            found = self._lengths_within[key] = one, two
+        return found
 
     def _can_fill(self, place: Place, length: int, least: int, most: int) -> bool:
         """Whether the bar can be filled in so many tokens behind a note of `length` (0: right here)."""
@@ -249,39 +259,46 @@ class Notes:
 
     def _take_note(self, place: Place, pitch: tuple[int, int] | None, length: int) -> Place:
         tuplet, done = self.rhythm.follow(place.tuplet, place.done, length)
-        taken = self._spend(place, 1)._replace(
-            phase=Phase.FILLING,
-            signs=(),
+        taken = Place(
+            Phase.FILLING,
+            frame=place.frame,
             position=place.position + length,
             tuplet=tuplet,
             done=done,
             length=length if self._sticky else 0,
+            least=max(place.least - 1, 0),
+            most=None if place.most is None else place.most - 1,
         )
         return self._settle(taken, pitch, 1)
 
     def _settle(self, place: Place, pitch: tuple[int, int] | None, chord: int) -> Place:
         """The place behind a note of a chord: what may be built on it, and no more than that matters."""
-        frame = place.frame
+        frame, most = place.frame, place.most
         room = frame.stop - place.position
-        if place.most is not None and place.most >= self.rhythm.most(room):
-            place = place._replace(most=None)
+        if most is not None and most >= self.rhythm.most(room):
+            most = None
         if pitch is None:
-            return place._replace(pitch=None, tied=False, chord=0, ties=False, rests=False)
-        place = place._replace(pitch=None, tied=False, rests=frame.final and pitch in frame.tones.finals)
+            return place if most == place.most else place._replace(most=most)
+        ample = most is None or most >= AMPLE
         joins = (
             chord < CHORD_NOTES
-            and (place.most is None or place.most >= 2)
+            and (ample or most >= 2)
             and bool(frame.tones.joins(pitch, frame.must_rest and room == 0).any())
-            and (place.most is None or self._can_fill(place, 0, place.least - 2, place.most - 2))
+            and (ample or self._can_fill(place, 0, place.least - 2, most - 2))
         )
-        ties = chord == 1 and self._may_tie(place, pitch, room)
-        return place._replace(chord=chord if joins else 0, ties=ties)
+        place = place._replace(
+            pitch=None,
+            chord=chord if joins else 0,
+            rests=frame.final and pitch in frame.tones.finals,
+            most=most,
+        )
+        return place._replace(ties=True) if chord == 1 and self._may_tie(place, pitch, room) else place
 
     def _may_tie(self, place: Place, pitch: tuple[int, int], room: int) -> bool:
         frame = place.frame
         if room == 0:
             return frame.leads_on and place.least <= 1 and (place.most is None or place.most >= 1)
-        if frame.final or place.most is not None or place.least > 0:
+        if frame.final or place.least > 0 or (place.most is not None and place.most < AMPLE):
             return bool(self._note_mask(self._tie(place, pitch)).any())
         return True
 

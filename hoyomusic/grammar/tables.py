@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from hoyomusic.tune import LETTERS, MODE_FIFTHS, Key, Pitch
 from hoyomusic.vocab import Vocabulary
-from hoyomusic.vocab.tokens import TICKS_PER_WHOLE, Kind, Relative, Token
+from hoyomusic.vocab.tokens import TICKS_PER_WHOLE, Kind, Relative
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,8 +72,8 @@ class Tables:
         import numpy as np
 
         self.tokens = vocabulary.tokens
-        self._kinds = np.array([token.kind for token in vocabulary.tokens])
-        self._ticks = np.array([token.ticks for token in vocabulary.tokens])
+        self.kinds = np.array([token.kind for token in vocabulary.tokens])
+        self.ticks = np.array([token.ticks for token in vocabulary.tokens])
         self._timed: dict[tuple[frozenset[int], frozenset[int]], np.ndarray] = {}
         self.none = np.zeros(len(vocabulary), bool)
         self.none.flags.writeable = False
@@ -85,26 +85,30 @@ class Tables:
         self.lengths = frozenset(self.length_id)
         # Pitches with a token of their own at a length; elsewhere a note is a length and a pitch.
         self.fused = frozenset((token.value, token.ticks) for token in vocabulary.tokens if token.kind is Kind.NOTE)
+        # Pitches by number, that of each token, and which of them are fused with the length of each token.
+        sounds = [token.value for token in vocabulary.tokens if token.kind is Kind.PITCH]
+        self.numbers: dict[Relative, int] = {pitch: number for number, pitch in enumerate(sounds)}
+        self.pitch_number = np.array(
+            [
+                self.numbers[token.value] if token.kind in (Kind.PITCH, Kind.NOTE) else len(sounds)
+                for token in vocabulary.tokens
+            ]
+        )
         self.start, self.end = ids["<s>"], ids["</s>"]
         self.open, self.first_ending, self.second_ending = ids["|:"], ids["ending:1"], ids["ending:2"]
         self.bar, self.double, self.close, self.final = ids["|"], ids["||"], ids[":|"], ids["|]"]
         self.tie, self.join = ids["tie"], ids["join"]
+        # Header tokens by what they say.
+        self.tonics, self.modes, self.metres, self.bars = (
+            {token.value: index for index, token in enumerate(vocabulary.tokens) if token.kind is kind}
+            for kind in (Kind.TONIC, Kind.MODE, Kind.METRE, Kind.BARS)
+        )
         # Upbeats on the grid: ticks -> id.
         self.upbeats = {
             token.ticks: index
             for index, token in enumerate(vocabulary.tokens)
             if token.kind is Kind.UPBEAT and token.ticks % GRID == 0
         }
-
-    def where(self, holds: Callable[[Token], bool]) -> np.ndarray:
-        """The mask that allows the tokens for which `holds` is true."""
-        import numpy as np
-
-        return np.fromiter(map(holds, self.tokens), bool, len(self.tokens))
-
-    def ids_where(self, holds: Callable[[Token], bool]) -> tuple[int, ...]:
-        """The ids of the tokens for which `holds` is true."""
-        return tuple(index for index, token in enumerate(self.tokens) if holds(token))
 
     def timed(self, notes: frozenset[int], lengths: frozenset[int]) -> np.ndarray:
         """The mask that allows notes of the ticks `notes` and length tokens of the ticks `lengths`."""
@@ -114,8 +118,8 @@ class Tables:
         if found is None:
             if len(self._timed) >= MOST_TIMED:
                 self._timed.clear()
-            found = (self._kinds == Kind.NOTE) & np.isin(self._ticks, sorted(notes))
-            found |= (self._kinds == Kind.LENGTH) & np.isin(self._ticks, sorted(lengths))
+            found = (self.kinds == Kind.NOTE) & np.isin(self.ticks, sorted(notes))
+            found |= (self.kinds == Kind.LENGTH) & np.isin(self.ticks, sorted(lengths))
             self._timed[notes, lengths] = found
         return found
 
@@ -135,20 +139,48 @@ class Tones:
         self._pitches: frozenset[Relative] = pitches | {None}
         self.finals = finals
         home = Key("C", 0, mode)
-        self._heights = {pitch: sounding(home, pitch) for pitch in pitches}
-        self._home = home
+        self._heights = {pitch: sounding(home, pitch) for pitch in tables.numbers if pitch is not None}
         self._notes: dict[tuple, np.ndarray] = {}
         self._behind_length: dict[tuple, np.ndarray] = {}
         self._joins: dict[tuple, np.ndarray] = {}
         # For each length, the numbers of tokens that a last note can take, as bits.
         self.final_costs = {
-            length: sum({1 << self.cost(pitch, length) for pitch in finals}) for length in tables.lengths
+            length: sum({1 << (1 if (pitch, length) in tables.fused else 2) for pitch in finals})
+            for length in tables.lengths
         }
         self.final_counts: dict[tuple, int] = {}
+        self.alike = self._find_alike()
 
-    def cost(self, pitch: Relative, length: int) -> int:
-        """Tokens of a note, where no length is in force."""
-        return 1 if (pitch, length) in self._tables.fused else 2
+    def _find_alike(self) -> list[int]:
+        """For each id the first that leads from anywhere to the same place: same kind, same length, like pitch."""
+        fused: dict[Relative, list[int]] = {}
+        for pitch, length in self._tables.fused:
+            fused.setdefault(pitch, []).append(length)
+        like = {
+            pitch: pitch
+            and (
+                pitch in self.finals,
+                bool(self.joins(pitch, False).any()),
+                bool(self.joins(pitch, True).any()),
+                tuple(sorted(fused.get(pitch, ()))),
+            )
+            for pitch in self._tables.numbers
+        }
+        first: dict[tuple, int] = {}
+        return [
+            first.setdefault((token.kind, token.ticks, like[token.value]), index)
+            if token.kind in (Kind.NOTE, Kind.PITCH)
+            else index
+            for index, token in enumerate(self._tables.tokens)
+        ]
+
+    def _sound(self, chosen: Collection[Relative]) -> np.ndarray:
+        """The mask of all tokens with one of these pitches."""
+        import numpy as np
+
+        member = np.zeros(len(self._tables.numbers) + 1, bool)
+        member[[self._tables.numbers[pitch] for pitch in chosen]] = True
+        return member[self._tables.pitch_number]
 
     def _chosen(self, tied: Relative, final: bool) -> frozenset[Relative]:
         if tied is not None:
@@ -160,20 +192,19 @@ class Tones:
 
         `tied` is the pitch that a tie leads to, or None; `final`: the note must be one to end on.
         """
+        import numpy as np
+
         found = self._notes.get((tied, final))
         if found is None:
-            chosen, fused = self._chosen(tied, final), self._tables.fused
-            apart = {
+            chosen, tables = self._chosen(tied, final), self._tables
+            apart = [
                 length
-                for length in self._tables.lengths
-                if any((pitch, length) not in fused for pitch in chosen)
-            }
-            found = self._notes[tied, final] = self._tables.where(
-                lambda token: (
-                    token.ticks in apart if token.kind is Kind.LENGTH else
-                    token.kind is Kind.NOTE and token.value in chosen
-                )
-            )
+                for length in tables.lengths
+                if any((pitch, length) not in tables.fused for pitch in chosen)
+            ]
+            found = self._sound(chosen) & (tables.kinds == Kind.NOTE)
+            found |= (tables.kinds == Kind.LENGTH) & np.isin(tables.ticks, apart)
+            self._notes[tied, final] = found
         return found
 
     def pitches(self, length: int, tied: Relative, final: bool) -> np.ndarray:
@@ -181,25 +212,20 @@ class Tones:
         key = (length if self._tables.fused else 0, tied, final)
         found = self._behind_length.get(key)
         if found is None:
-            chosen, fused = self._chosen(tied, final), self._tables.fused
-            found = self._behind_length[key] = self._tables.where(
-                lambda token: (
-                    token.kind is Kind.PITCH and token.value in chosen and (token.value, length) not in fused
-                )
-            )
+            fused = self._tables.fused
+            chosen = [pitch for pitch in self._chosen(tied, final) if (pitch, length) not in fused]
+            found = self._behind_length[key] = self._sound(chosen) & (self._tables.kinds == Kind.PITCH)
         return found
 
     def joins(self, lowest: tuple[int, int], final: bool) -> np.ndarray:
         """Pitch tokens that may be joined above `lowest`."""
         found = self._joins.get((lowest, final))
         if found is None:
-            height = sounding(self._home, lowest)
-            chosen = {
+            height = self._heights[lowest]
+            chosen = [
                 pitch
-                for pitch in (self.finals if final else self._heights)
+                for pitch in (self.finals if final else self._pitches - {None})
                 if height < self._heights[pitch] <= height + CHORD_SPAN
-            }
-            found = self._joins[lowest, final] = self._tables.where(
-                lambda token: token.kind is Kind.PITCH and token.value in chosen
-            )
+            ]
+            found = self._joins[lowest, final] = self._sound(chosen) & (self._tables.kinds == Kind.PITCH)
         return found
