@@ -1,12 +1,15 @@
-"""Do new bars fit those behind them: the bars that follow, as likely after an infill as after bars sampled forward only?
+"""Do new bars fit those behind them: how likely are the bars that follow, after an infill and after forward sampling?
 
     python -m benchmarks.infill [MODEL] [--tunes 40] [--particles 32]
 
 Four bars in the middle of held-out tunes are made blank. They get back the real bars; bars sampled forward only, under
-the same rules (they fill the bar and are not the old ones); one of as many forward samples drawn by what the bars that
-follow say, without looking ahead; and an infill. The table shows nats a token, by the model's own ear, of the new bars,
-of the four that follow (which the infill listens to) and of the four behind those (which it does not). Differences
-are paired by tune; their intervals hold 95 of 100 bootstrap samples.
+the same rules (they fill the bar and are not the old ones); and an infill. The table shows nats a token, by the model's
+own ear, of the new bars, of the four that follow (which the infill listens to) and of the four behind those (which it
+does not). Differences are paired by tune; their intervals hold 95 of 100 bootstrap samples.
+
+Tried and left out: to hear, at each bar line within the span, the first 12 ids of the bars behind it as if the span
+ended there, and to resample by half of their log-likelihood as well. On 64 tunes the bars that follow lost 0.017 nats
+a token by it and the new bars gained 0.07, for two thirds more time.
 """
 
 from __future__ import annotations
@@ -14,7 +17,6 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -23,7 +25,7 @@ from hoyomusic.corpus import load_corpus
 from hoyomusic.corpus.collection import CorpusTune
 from hoyomusic.generator import HoyoMusicGenerator
 from hoyomusic.regions import REGIONS
-from hoyomusic.rewriting.particles import HORIZON, Search, SearchConfig
+from hoyomusic.rewriting.particles import HORIZON, SearchConfig
 from hoyomusic.rewriting.rewriter import Rewriter
 from hoyomusic.runtime import one_thread
 from hoyomusic.sampling import SamplingConfig
@@ -31,7 +33,7 @@ from hoyomusic.sampling import SamplingConfig
 SPAN = 4
 SEED = 1
 BOOTSTRAPS = 10_000
-FEWEST_BARS = 4 * SPAN
+FEWEST_BARS = 2 * SPAN + 2 * HORIZON  # the middle then has bars behind those that follow
 
 # Nats a token of the span, of the bars that follow it, and of those behind.
 Row = tuple[float, float, float]
@@ -59,10 +61,9 @@ def compare(generator: HoyoMusicGenerator, tune: CorpusTune, particles: int) -> 
         search.fill(blank)
     heard = -search.listen() / len(search.following)
     rows["forward only, mean"] = (float("nan"), float(heard.mean()), float("nan"))
-    for name, chosen in (("forward only, one", search.particles[0]), ("forward, drawn by weight", search.choose())):
-        work = Rewriter(generator, tune.tune, REGIONS[tune.region])
-        work.put(span, chosen.filled)
-        rows[name] = measure(work, span)
+    work = Rewriter(generator, tune.tune, REGIONS[tune.region])
+    work.put(span, search.particles[0].filled)
+    rows["forward only, one"] = measure(work, span)
     work = Rewriter(generator, tune.tune, REGIONS[tune.region])
     work.rewrite(span, config, lambda: None)
     rows["infill"] = measure(work, span)
@@ -96,12 +97,11 @@ def main() -> None:
         f"{generator.path.name}, {generator.identity[:12]}: {len(found)} held-out tunes, {SPAN} bars each,"
         f" {options.particles} particles, {time.process_time() - began:.0f} CPU seconds"
     )
-    print(f"{'nats a token':<28}{'new bars':>10}{'following':>11}{'behind':>9}")
+    print(f"{'nats a token':<28}{'new bars':>10} {'following':>10} {'behind':>10}")
     for name in found[0]:
-        means = np.nanmean([rows[name] for rows in found], axis=0) if "mean" not in name else None
-        following = float(np.mean([rows[name][1] for rows in found]))
-        cells = f"{'':>10}{following:>11.3f}" if means is None else "{:>10.3f}{:>11.3f}{:>9.3f}".format(*means)
-        print(f"{name:<28}{cells}")
+        means = np.mean([rows[name] for rows in found], axis=0)
+        cells = (f"{mean:>10.3f}" if np.isfinite(mean) else " " * 10 for mean in means)
+        print(f"{name:<28}{' '.join(cells)}")
     print(f"{'infill less':<28}{'following':>10}   95 % interval")
     for name in list(found[0])[:-1]:
         mean, low, high = interval([rows["infill"][1] - rows[name][1] for rows in found])

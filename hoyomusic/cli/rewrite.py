@@ -87,10 +87,11 @@ def infill(
 
     first, last = read_bars(bars)
     config = _configure(region, seed, temperature, top_k, top_p, particles)
+    targets = _plan(source, "infill", config, out, formats)
     tune, generator = _read_tune(source), _load(model)
     with _progress() as progress:
         made = infill(generator, tune, first, last, config, progress)
-    _write(made, _plan(source, "infill", config, out, formats), generator, melody_only, force, as_json)
+    _write(made, targets, generator, melody_only, force, as_json)
     if not as_json:
         _say_again(f"hoyo infill {shlex.quote(str(source))} --bars {bars}", config, model)
 
@@ -118,10 +119,11 @@ def vary(
     from hoyomusic.rewriting import vary
 
     config = _configure(region, seed, temperature, top_k, top_p, particles)
+    targets = _plan(source, "vary", config, out, formats)
     tune, generator = _read_tune(source), _load(model)
     with _progress() as progress:
         made = vary(generator, tune, amount, config, progress)
-    _write(made, _plan(source, "vary", config, out, formats), generator, melody_only, force, as_json)
+    _write(made, targets, generator, melody_only, force, as_json)
     if not as_json:
         _say_again(f"hoyo vary {shlex.quote(str(source))} --amount {amount:g}", config, model)
 
@@ -165,7 +167,7 @@ def _read_tune(path: Path) -> Tune:
 
 
 def _plan(source: Path, what: str, config: RewritingConfig, out: str, formats: str | None) -> list[Path]:
-    """The files to write: the named one, or in a folder one a format, named after the source, the command and the seed."""
+    """The files to write: the named one, or in a folder one a format, named after source, command and seed."""
     from hoyomusic.render import SUFFIXES
 
     is_file = Path(out).suffix.lower() in SUFFIXES and not out.endswith(("/", "\\")) and not Path(out).is_dir()

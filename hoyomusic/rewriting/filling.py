@@ -58,12 +58,14 @@ def can_fill(ticks: int) -> bool:
 
 
 class Filler:
-    """The automaton for one vocabulary, key and set of `pitches` (relative to the key); `chords`: may notes sound together.
+    """The automaton for one vocabulary, key and set of `pitches` relative to it; `chords`: may they sound together.
 
     >>> vocabulary = Vocabulary.build()
     >>> filler = Filler(vocabulary, Key("G"), {(0, 0), (4, 0)}, chords=False)
-    >>> [vocabulary.names[index] for index in filler.mask(Place(room=105)).nonzero()[0]]
-    ['length:1/64']
+    >>> place = filler.advance(Place(room=6720 // 4), vocabulary.ids["1@3/16"])
+    >>> mask = filler.mask(place, end=vocabulary.ids["|"])
+    >>> [vocabulary.names[index] for index in mask.nonzero()[0] if "5" in vocabulary.names[index]]
+    ['5@1/32', '5@1/24', '5@1/16']
     """
 
     def __init__(self, vocabulary: Vocabulary, key: Key, pitches: Collection[Pitched], *, chords: bool) -> None:

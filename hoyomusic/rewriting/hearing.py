@@ -62,11 +62,13 @@ def hear(tune: Tune, vocabulary: Vocabulary) -> HeardTune:
     """A tune as the model hears it.
 
     Grace notes, chord symbols, the grouping of metres, accidentals that a key adds and the order of parts are passed
-    over; where a part begins, the bar before it ends with a double bar line. Raises UsageError for free metre, and
-    where the vocabulary has no token.
+    over; where a part begins, the bar before it ends with a double bar line. Raises UsageError for free metre, for a
+    tune without notes, and where the vocabulary has no token.
     """
     if tune.metre is None:
         raise UsageError("the tune has no metre", remedy="give it an M: field")
+    if not any(note.pitches for note in tune.notes()):
+        raise UsageError("the tune has no notes", remedy="give it some to go by")
     if vocabulary.layout == "sticky":
         raise UsageError(
             "the model leaves out lengths that do not change, so that its bars cannot be exchanged",

@@ -3,11 +3,9 @@
 The model reads forward only, so that nothing it says about a bar knows of the bars behind it. Many candidates
 (particles) are therefore sampled side by side, bar by bar, and each carries a weight: the probability that the
 model gave to what was not free (bar lines, signs, that the bar adds up) and, at the end, to the bars that
-follow. By these weights one is drawn. Where at a bar line few particles hold most of the weight, all go on from
-copies of the heavy ones (systematic resampling; Doucet & Johansen 2009, "A tutorial on particle filtering and
-smoothing"). To know early which are worth it, at each bar line of the span the bars that follow are heard as
-if the span ended there, and the weight holds a share of their likelihood until the real one takes its place (a
-twist, after Whiteley & Lee 2014, "Twisted particle filters").
+follow. By these weights one is drawn. Where at a bar line few particles hold most of the weight, as in long
+spans, all go on from copies of the heavy ones (systematic resampling; Doucet & Johansen 2009, "A tutorial on
+particle filtering and smoothing"). What this brings is measured in `benchmarks.infill`.
 """
 
 from __future__ import annotations
@@ -34,12 +32,6 @@ STEPS_PER_BAR = 4096
 
 # How many bars behind the span are listened to.
 HORIZON = 4
-
-# At a bar line within the span: the share in the weight of what is heard ahead, and of how many ids of the bars that
-# follow. Measured with `benchmarks.infill` on 24 tunes, nats a token of the following bars: share 0 1.699, 0.5 1.654,
-# 1 1.677.
-TWIST = 0.5
-TWIST_IDS = 12
 
 
 @dataclass(frozen=True)
@@ -69,20 +61,16 @@ class SearchConfig:
 
 @dataclass
 class Particle:
-    """One candidate: what it has heard, the `place` in the bar, the ids of the bars it has `filled`, its log `weight`.
-
-    `twist` is the part of the weight that foretells how likely the bars behind the span will be.
-    """
+    """One candidate: what it has heard, its `place` in the bar, the ids of the bars `filled`, and its log `weight`."""
 
     memory: Memory
     place: Place
     filled: list[tuple[int, ...]]
     weight: float = 0.0
-    twist: float = 0.0
 
     def copy(self) -> Particle:
         """Another candidate that has come the same way; its weight begins anew."""
-        return Particle(self.memory.copy(), self.place, list(self.filled), twist=self.twist)
+        return Particle(self.memory.copy(), self.place, list(self.filled))
 
 
 class Search:
@@ -114,7 +102,6 @@ class Search:
             self.fill(blank)
             on_bar()
             if number + 1 < len(self.blanks):
-                self._twist()
                 self._resample(blank.bar)
         return self.choose().filled
 
@@ -210,26 +197,18 @@ class Search:
 
     # ------------------------------------------------------------------ weights
 
-    def listen(self, count: int | None = None) -> np.ndarray:
-        """The log-likelihood (particles,) of the bars that follow the span, or of their first `count` ids."""
+    def listen(self) -> np.ndarray:
+        """The log-likelihood (particles,) of the bars that follow the span."""
         logits, state = self._logits, self._state
         memories = [particle.memory.copy() for particle in self.particles]
         found = np.zeros(len(memories))
-        ids = self.following[:count]
-        for place, index in enumerate(ids):
+        for place, index in enumerate(self.following):
             found += logits[:, index] - log_sum(logits)
-            if place + 1 < len(ids):
+            if place + 1 < len(self.following):
                 for memory in memories:
                     memory.take(index)
                 logits, state = self._listener.feed(memories, [self._clocks_behind[place]] * len(memories), state)
         return found
-
-    def _twist(self) -> None:
-        """Let the weights foretell how well the bars behind the span will fit."""
-        for particle, nats in zip(self.particles, self.listen(TWIST_IDS), strict=True):
-            foretold = TWIST * float(nats)
-            particle.weight += foretold - particle.twist
-            particle.twist = foretold
 
     def _resample(self, bar: int) -> None:
         """Where the weights are worth less than half of the particles, go on from copies of the heavy ones."""
@@ -250,7 +229,7 @@ class Search:
     def choose(self) -> Particle:
         """One particle, drawn by its weight with the likelihood of the bars that follow in it."""
         for particle, nats in zip(self.particles, self.listen(), strict=True):
-            particle.weight += float(nats) - particle.twist
+            particle.weight += float(nats)
         nats = np.array([[particle.weight for particle in self.particles]], np.float32)
         bar = self.blanks[0].bar
         (row,) = sampling.sample(

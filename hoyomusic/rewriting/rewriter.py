@@ -13,7 +13,7 @@ from hoyomusic.rewriting.filling import Filler, Pitched, can_fill
 from hoyomusic.rewriting.hearing import hear, read_notes, to_ticks
 from hoyomusic.rewriting.listening import Listener
 from hoyomusic.rewriting.particles import Blank, Search, SearchConfig
-from hoyomusic.tune import Key, Pitch, Tune, height
+from hoyomusic.tune import Key, Metre, Pitch, Tune, height
 
 # New notes keep to the range of the tune, widened on both sides by so many semitones.
 RANGE_MARGIN = 4
@@ -94,7 +94,7 @@ class Rewriter:
         return [pitch for pitch in self.tune.bars[index].notes[0].pitches if pitch.midi in tied]
 
     def _may_tie_on(self, index: int, span: Sequence[int]) -> bool:
-        """Whether a tie may cross the bar line: into the span's next bar, if that alone follows and owes nothing yet."""
+        """Whether a tie may cross the bar line: into the span's next bar, if that alone follows and owes nothing."""
         following = index + 1
         return (
             following in span
@@ -114,7 +114,7 @@ class Rewriter:
         return found
 
     @cached_property
-    def _metres(self) -> list:
+    def _metres(self) -> list[Metre | None]:
         return self.tune.metres()
 
     def _filler(self, key: Key) -> Filler:
