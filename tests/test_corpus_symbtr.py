@@ -165,7 +165,10 @@ class TestScore:
 
 class TestCutting:
     @settings(deadline=None, max_examples=60)
-    @given(lengths=st.lists(st.sampled_from([1, 2, 4]), min_size=FEWEST_BARS, max_size=200), size=st.sampled_from(sorted(METRES)))
+    @given(
+        lengths=st.lists(st.sampled_from([1, 2, 4]), min_size=FEWEST_BARS, max_size=200),
+        size=st.sampled_from(sorted(METRES)),
+    )
     def test_no_bar_is_lost_and_none_is_cut(self, lengths: list[int], size: tuple[int, int]) -> None:
         length = Fraction(*size)
         tone = (Pitch("A", 0, 4),)

@@ -146,6 +146,6 @@ def candidates_from_json(value: dict[str, Any]) -> list[Candidate]:
     records = (row[2] for row in value["rows"] if row[2] is not None)
     tunes = iter(read_tunes(value["notes"], value["bars"], records))
     return [
-        Candidate(place, region, next(tunes) if record else None, reason, signature, metred, tuple(changes), music, work)
-        for place, region, record, reason, signature, metred, changes, music, work in value["rows"]
+        Candidate(place, region, next(tunes) if record else None, reason, signature, metred, tuple(changes), *rest)
+        for place, region, record, reason, signature, metred, changes, *rest in value["rows"]
     ]
