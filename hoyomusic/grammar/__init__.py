@@ -21,7 +21,6 @@ is in integer ticks of 1/6720 of a whole note.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from hoyomusic.grammar.budget import Budget
@@ -58,6 +57,7 @@ class Grammar:
         self._tables = self._notes.tables
         self._sections = Sections(wish)
         self._budget = None if wish.length is None else Budget(wish, self._notes.rhythm)
+        self._tones_of: dict[tuple[tuple[str, int], str], Tones] = {}
         self._modes_on = {tonic: self._find_modes(tonic) for tonic in self._tables.tonics}
         self._structural = [token.kind not in NOTE_KINDS for token in vocabulary.tokens]
         self._pitches = [token.value if token.kind in (Kind.NOTE, Kind.PITCH) else None for token in vocabulary.tokens]
@@ -302,10 +302,19 @@ class Grammar:
         return self._tables.final if state.bars_left == 1 else self._tables.double
 
     def _tones(self, state: State) -> Tones:
-        wish = self.wish
-        return _build_tones(
-            self.vocabulary, state.tonic, state.mode, wish.scale, wish.lowest, wish.highest, wish.finals
-        )
+        """The pitches that the wish leaves to the present key; keys to which it leaves the same share them."""
+        key = (state.tonic, state.mode)
+        found = self._tones_of.get(key)
+        if found is None:
+            wish, home = self.wish, Key(*state.tonic, state.mode)
+            pitches = pitches_within(self.vocabulary, *key, wish.scale, wish.lowest, wish.highest)
+            finals = {
+                pitch
+                for pitch in pitches
+                if (sounding(home, pitch) - home.tonic_pitch.midi) % 12 in (wish.finals or ())
+            }
+            found = self._tones_of[key] = self._notes.tones(state.mode, pitches, frozenset(finals))
+        return found
 
     def _begin_ending(self, state: State, numbers: tuple[int, ...]) -> None:
         if 1 in numbers:
@@ -353,30 +362,6 @@ class Grammar:
         if self._notes.rhythm.sticky and token.kind is Kind.LENGTH and token.ticks == state.node.place.length:
             del ids[place]
         state.returning, state.returned = (*ids, self._tables.final, self._tables.end), 0
-
-
-@lru_cache(maxsize=128)
-def _build_tones(
-    vocabulary: Vocabulary,
-    tonic: tuple[str, int],
-    mode: str,
-    scale: tuple[int, ...] | None,
-    lowest: int,
-    highest: int,
-    finals: tuple[int, ...] | None,
-) -> Tones:
-    """The pitches that a wish leaves to a key; keys to which it leaves the same share one `Tones`."""
-    home = Key(*tonic, mode)
-    pitches = pitches_within(vocabulary, tonic, mode, scale, lowest, highest)
-    resting = {pitch for pitch in pitches if (sounding(home, pitch) - home.tonic_pitch.midi) % 12 in (finals or ())}
-    return _share_tones(vocabulary, mode, pitches, frozenset(resting))
-
-
-@lru_cache(maxsize=128)
-def _share_tones(
-    vocabulary: Vocabulary, mode: str, pitches: frozenset[tuple[int, int]], finals: frozenset[tuple[int, int]]
-) -> Tones:
-    return Tones(build_notes(vocabulary).tables, mode, pitches, finals)
 
 
 __all__ = ["CLOCKS", "FORMS", "Grammar", "Notes", "Phase", "State", "Wish", "clock_of", "clocks"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from hoyomusic.grammar.rhythm import Rhythm
@@ -119,6 +119,9 @@ class Notes:
         self.store = Store(len(vocabulary))
         self._sticky = vocabulary.layout == "sticky"
         self._lengths_within: dict[tuple, tuple[frozenset[int], frozenset[int]]] = {}
+
+        # Wishes without number would fill the memory: only the last that came are kept.
+        self.tones = lru_cache(maxsize=128)(partial(Tones, self.tables))
 
     # ------------------------------------------------------------------ nodes
 
@@ -283,7 +286,7 @@ class Notes:
         joins = (
             chord < CHORD_NOTES
             and (ample or most >= 2)
-            and bool(frame.tones.joins(pitch, frame.must_rest and room == 0).any())
+            and frame.tones.can_join(pitch, frame.must_rest and room == 0)
             and (ample or self._can_fill(place, 0, place.least - 2, most - 2))
         )
         place = place._replace(
@@ -299,7 +302,13 @@ class Notes:
         if room == 0:
             return frame.leads_on and place.least <= 1 and (place.most is None or place.most >= 1)
         if frame.final or place.least > 0 or (place.most is not None and place.most < AMPLE):
-            return bool(self._note_mask(self._tie(place, pitch)).any())
+            tied = self._tie(place, pitch)
+            one, two = self._lengths(tied)
+            whole = frozenset((tied.length,)) if self._sticky else self.tables.fused_lengths.get(pitch, frozenset())
+            lengths = (one & whole) | (two - whole)
+            if frame.must_rest and pitch not in frame.tones.finals:
+                lengths -= {room}
+            return bool(lengths)
         return True
 
     def _tie(self, place: Place, pitch: tuple[int, int] | None) -> Place:

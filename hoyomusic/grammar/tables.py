@@ -98,6 +98,9 @@ class Tables:
         self.open, self.first_ending, self.second_ending = ids["|:"], ids["ending:1"], ids["ending:2"]
         self.bar, self.double, self.close, self.final = ids["|"], ids["||"], ids[":|"], ids["|]"]
         self.tie, self.join = ids["tie"], ids["join"]
+        self.fused_lengths: dict[Relative, frozenset[int]] = {}
+        for pitch, length in self.fused:
+            self.fused_lengths[pitch] = self.fused_lengths.get(pitch, frozenset()) | {length}
         # Header tokens by what they say.
         self.tonics, self.modes, self.metres, self.bars = (
             {token.value: index for index, token in enumerate(vocabulary.tokens) if token.kind is kind}
@@ -139,7 +142,12 @@ class Tones:
         self._pitches: frozenset[Relative] = pitches | {None}
         self.finals = finals
         home = Key("C", 0, mode)
-        self._heights = {pitch: sounding(home, pitch) for pitch in tables.numbers if pitch is not None}
+        degrees = [sounding(home, (degree, 0)) for degree in range(7)]
+        self._heights = {
+            pitch: 12 * (pitch[0] // 7) + degrees[pitch[0] % 7] + pitch[1]
+            for pitch in tables.numbers
+            if pitch is not None
+        }
         self._notes: dict[tuple, np.ndarray] = {}
         self._behind_length: dict[tuple, np.ndarray] = {}
         self._joins: dict[tuple, np.ndarray] = {}
@@ -149,20 +157,27 @@ class Tones:
             for length in tables.lengths
         }
         self.final_counts: dict[tuple, int] = {}
+        self._joinable = {False: self._find_joinable(pitches), True: self._find_joinable(finals)}
         self.alike = self._find_alike()
+
+    def _find_joinable(self, upper: Collection[tuple[int, int]]) -> frozenset[Relative]:
+        """The pitches above which one of `upper` may be joined."""
+        heights = {self._heights[pitch] for pitch in upper}
+        return frozenset(
+            pitch
+            for pitch, height in self._heights.items()
+            if any(height + step in heights for step in range(1, CHORD_SPAN + 1))
+        )
 
     def _find_alike(self) -> list[int]:
         """For each id the first that leads from anywhere to the same place: same kind, same length, like pitch."""
-        fused: dict[Relative, list[int]] = {}
-        for pitch, length in self._tables.fused:
-            fused.setdefault(pitch, []).append(length)
         like = {
             pitch: pitch
             and (
                 pitch in self.finals,
-                bool(self.joins(pitch, False).any()),
-                bool(self.joins(pitch, True).any()),
-                tuple(sorted(fused.get(pitch, ()))),
+                self.can_join(pitch, False),
+                self.can_join(pitch, True),
+                self._tables.fused_lengths.get(pitch),
             )
             for pitch in self._tables.numbers
         }
@@ -216,6 +231,10 @@ class Tones:
             chosen = [pitch for pitch in self._chosen(tied, final) if (pitch, length) not in fused]
             found = self._behind_length[key] = self._sound(chosen) & (self._tables.kinds == Kind.PITCH)
         return found
+
+    def can_join(self, lowest: tuple[int, int], final: bool) -> bool:
+        """Whether any pitch may be joined above `lowest`."""
+        return lowest in self._joinable[final]
 
     def joins(self, lowest: tuple[int, int], final: bool) -> np.ndarray:
         """Pitch tokens that may be joined above `lowest`."""
