@@ -35,9 +35,7 @@ def evaluate(
     guidance: Annotated[
         float | None, typer.Option("--guidance", help="How strongly a learned nation speaks: 1 as its tunes do.")
     ] = None,
-    temperature: Annotated[
-        float | None, typer.Option("--temperature", help="Above 1 bolder, below 1 plainer.")
-    ] = None,
+    temperature: Annotated[float | None, typer.Option("--temperature", help="Above 1 bolder, below 1 plainer.")] = None,
     sources: SourcesOption = None,
     jobs: Annotated[int | None, typer.Option("--jobs", help="Processes that make tunes at once (2).")] = None,
     html: Annotated[
@@ -101,7 +99,8 @@ def _progress() -> Iterator[Callable[[str, float], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"), TimeRemainingColumn())
+    told = (TextColumn("{task.description}"), TextColumn("{task.percentage:.0f} %"))
+    columns = (told[0], BarColumn(), told[1], TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("reading", total=1.0)
         yield lambda what, share: progress.update(task, description=what, completed=share)

@@ -99,11 +99,7 @@ def read_form(tune: Tune) -> Form:
     melody = read_melody(tune)
     numbers = [number for number, _ in melody]
     home = tune.key.tonic_pitch.midi
-    ends = [
-        bar
-        for index, bar in enumerate(tune.bars)
-        if bar.closes or bar.double or index == len(tune.bars) - 1
-    ]
+    ends = [*(bar for bar in tune.bars[:-1] if bar.closes or bar.double), tune.bars[-1]]
     closing = [note for bar in ends if (note := _find_last_note(bar)) is not None]
     similar = {f"similar {lag} bar{'s' * (lag > 1)} on": _measure_similarity(bars, lag) for lag in LAGS}
     phrases = _cut_phrases(tune)

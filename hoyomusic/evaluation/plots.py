@@ -54,7 +54,9 @@ def draw_matrix(names: Sequence[str], counts: Sequence[Sequence[int]], title: st
     return _wrap(LABEL_WIDTH + CELL * len(names) + 10, 46 + len(rows) * CELL / 2, shapes, title)
 
 
-def draw_ratios(rows: Sequence[tuple[str, Sequence[float | None]]], series: Sequence[str], marked: Sequence[float]) -> str:
+def draw_ratios(
+    rows: Sequence[tuple[str, Sequence[float | None]]], series: Sequence[str], marked: Sequence[float]
+) -> str:
     """One line a row, one point a series, on a logarithmic scale of how many times; lines stand at `marked`."""
     height = 40 + ROW_HEIGHT * len(rows)
     shapes = []
@@ -73,7 +75,8 @@ def draw_ratios(rows: Sequence[tuple[str, Sequence[float | None]]], series: Sequ
                     f'<circle cx="{_place_ratio(ratio):.1f}" cy="{middle}" r="5" fill="{COLOURS[place % len(COLOURS)]}"'
                     f' opacity="0.85"><title>{escape(f"{name}, {series[place]}: {ratio:.2f} times")}</title></circle>'
                 )
-    return _wrap(LABEL_WIDTH + PLOT_WIDTH + 20, height, [*_legend(series), *shapes], "how many times farther than chance")
+    label = "how many times farther than chance"
+    return _wrap(LABEL_WIDTH + PLOT_WIDTH + 20, height, [*_legend(series), *shapes], label)
 
 
 def _place_ratio(ratio: float) -> float:

@@ -161,9 +161,7 @@ def estimate_error(fidelity: Fidelity) -> float:
     """One standard error of the fidelity: recalls of generated and of real tunes taken as binomial shares."""
 
     def vary(confusion: Confusion) -> float:
-        shares = [
-            (row[place] / sum(row), sum(row)) for place, row in enumerate(confusion.counts) if sum(row)
-        ]
+        shares = [(row[place] / sum(row), sum(row)) for place, row in enumerate(confusion.counts) if sum(row)]
         return sqrt(sum(share * (1 - share) / count for share, count in shares)) / len(shares)
 
     generated, real = (
@@ -229,7 +227,7 @@ def _table_validity(report: Report) -> Table:
 
 def _table_fidelity(fidelity: Fidelity) -> Iterator[Table]:
     length = "whole tunes" if fidelity.notes is None else f"{fidelity.notes} notes from the middle"
-    short = f"; shorter and taken whole: real {_percent(fidelity.shorter[0])} %, generated {_percent(fidelity.shorter[1])} %"
+    short = "; shorter and taken whole: real {} %, generated {} %".format(*map(_percent, fidelity.shorter))
     error = 100 * estimate_error(fidelity)
     yield table_confusion(
         f"Who is it? {length}, real tunes",
@@ -263,7 +261,7 @@ def _table_styles(report: Report) -> Iterator[Table]:
     if report.styles is not None:
         yield table_confusion(
             f"Who is it? {STYLE_NOTES} notes, generated tunes of styled nations and real ones of learned nations",
-            f"balanced accuracy {report.styles.balanced_accuracy:.3f}; this judge sees metre and degrees of the scale too",
+            f"balanced accuracy {report.styles.balanced_accuracy:.3f}; this judge knows metre and scale degrees too",
             report.styles,
         )
 
@@ -316,7 +314,7 @@ def _table_forms(rows: Sequence[FormRow]) -> Iterator[Table]:
     for nation in dict.fromkeys(row.nation for row in rows):
         yield Table(
             f"Form: {nation}",
-            "how far generated tunes lie from held-out ones; chance: two random parts of the real tunes, as many in each",
+            "how far generated tunes lie from held-out ones; chance: two parts of the real tunes, as many in each",
             ("trait", "generated", "held-out", "distance", "chance", "times"),
             tuple(
                 (
@@ -337,7 +335,7 @@ def _table_quotation(report: Report) -> Table:
     ]
     return Table(
         "Novelty",
-        "the longest run of notes shared with a training tune, in any key; new: windows of 8 notes that none of them has",
+        "the longest run of notes shared with a training tune, in any key; new: windows of 8 notes that none has",
         ("nation", "tunes", "median", "95 %", "longest", f"% with {QUOTATION} or more", "% new", "longest is from"),
         tuple(
             (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from hoyomusic import abc
@@ -150,10 +150,17 @@ def _check_writing(tune: Tune) -> Iterator[tuple[str, int]]:
     if not text.endswith(("|]", ":|")):
         yield "no final bar line", last
     try:
-        if abc.parse_one(text) != tune:
+        if abc.parse_one(text) != _without_idle_signs(tune):
             yield "does not read as it was written", last
     except AbcError:
         yield "does not read as it was written", last
+
+
+def _without_idle_signs(tune: Tune) -> Tune:
+    """The tune without double bar lines in front of ``|:``: written they are one sign with it, which says as much."""
+    following = [*(bar.opens for bar in tune.bars[1:]), False]
+    bars = [replace(bar, double=bar.double and not opens) for bar, opens in zip(tune.bars, following, strict=True)]
+    return replace(tune, bars=tuple(bars))
 
 
 def _check_wishes(tune: Tune, asked: Asked) -> Iterator[tuple[str, int]]:
