@@ -14,9 +14,9 @@
     variation.py  which bars a variation changes
 
 Of the bars that change the signs stay too (repeats, endings, changes of key and metre, bar lines), and their
-lengths: new are the notes alone, without grace notes and chord symbols. A tie that leads into a span from a bar that stays is kept; none leads out of it.
-Bars are counted as musicians do, in the order in which they are written: an upbeat has no number, and is
-rewritten where it stands between two bars of the span.
+lengths: new are the notes alone, without grace notes and chord symbols. A tie that leads into a span from a
+bar that stays is kept; none leads out of it. Bars are counted as musicians do, in the order in which they are
+written: an upbeat has no number, and is rewritten where it stands between two bars of the span.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from itertools import groupby
+from itertools import count, groupby
 
 from hoyomusic import __version__
 from hoyomusic.errors import UsageError
@@ -106,27 +106,28 @@ def infill(
 ) -> Rewriting:
     """The tune with new bars from number `first` to number `last`, both counted from 1, that fit those around them.
 
-    Every new bar is another one than it was. Raises UsageError for bars that the tune does not have, a bar that no notes
-    can fill, and a tune that the model cannot hear.
+    Every new bar is another one than it was. Raises UsageError for bars that the tune does not have, a bar that no
+    notes can fill, and a tune that the model cannot hear.
     """
-    numbers = number_bars(tune)
-    if not 1 <= first <= last <= max(numbers, default=0):
-        raise UsageError(f"there are no bars {_say_span(first, last)}", where="--bars", remedy=f"the tune has bars 1-{max(numbers)}")
     work = Rewriter(generator, tune, config.nation(tune))
+    numbers, asked = number_bars(tune), f"{first}" if first == last else f"{first}-{last}"
+    if not 1 <= first <= last <= max(numbers):
+        raise UsageError(
+            f"there are no bars {asked}", where="--bars", remedy=f"the tune has bars 1-{max(numbers)}"
+        )
     span = range(numbers.index(first), numbers.index(last) + 1)
     for index in span:
         if not work.may_change(index):
             raise UsageError(
-                f"no notes can fill bar {index + 1}, which lasts {tune.bars[index].length}",
+                f"no notes can fill {_name_bar(numbers[index])}, which lasts {tune.bars[index].length}",
                 where="--bars",
                 remedy="choose other bars",
             )
     search = SearchConfig(config.particles, config.seed, config.sampling)
-    told = _Telling(progress, len(span))
     with one_thread():
         before = work.nats()
-        work.rewrite(span, search, told.bar_done)
-        return _finish(generator, tune, work, before, config, f"infill --bars {_say_span(first, last)}")
+        work.rewrite(span, search, _telling(progress, len(span)))
+        return _finish(generator, tune, work, before, config, f"infill --bars {asked}")
 
 
 def vary(
@@ -150,11 +151,11 @@ def vary(
     groups = choose_groups(tune, amount, config.seed, work.may_change) if amount else []
     twins = {group[0]: group for group in groups}
     search = SearchConfig(config.particles, config.seed, config.sampling, favour=LARGEST_FAVOUR * (1 - amount))
-    told = _Telling(progress, len(groups))
+    told = _telling(progress, len(groups))
     with one_thread():
         before = work.nats()
         for _, run in groupby(enumerate(sorted(twins)), lambda pair: pair[1] - pair[0]):
-            work.rewrite([index for _, index in run], search, told.bar_done, twins)
+            work.rewrite([index for _, index in run], search, told, twins)
         return _finish(generator, tune, work, before, config, f"vary --amount {amount:g}")
 
 
@@ -178,37 +179,31 @@ def number_bars(tune: Tune) -> list[int]:
 def describe_config(config: RewritingConfig) -> str:
     """The options that, with model, seed and what is rewritten, make the same tune again."""
     plain = RewritingConfig()
-    wished = {"region": config.region, "particles": config.particles} | {
-        name: getattr(config.sampling, name) for name in ("temperature", "top_k", "top_p")
-    }
-    usual = {"region": None, "particles": plain.particles} | {
-        name: getattr(plain.sampling, name) for name in ("temperature", "top_k", "top_p")
-    }
-    return "".join(f" --{name.replace('_', '-')} {wished[name]}" for name in wished if wished[name] != usual[name])
+    chosen, usual = config.sampling, plain.sampling
+    options = [
+        ("region", None if config.region is None else find_region(config.region).name, None),
+        ("particles", config.particles, plain.particles),
+        *((name, getattr(chosen, name), getattr(usual, name)) for name in ("temperature", "top_k", "top_p")),
+    ]
+    return "".join(f" --{name.replace('_', '-')} {value}" for name, value, other in options if value != other)
 
 
-class _Telling:
-    """Counts the bars that are done."""
-
-    def __init__(self, progress: Progress, total: int) -> None:
-        self._progress = progress
-        self._total = total
-        self._done = 0
-
-    def bar_done(self) -> None:
-        self._done += 1
-        self._progress(self._done, self._total)
+def _telling(progress: Progress, total: int) -> Callable[[], None]:
+    """What tells `progress` of one more bar each time it is called."""
+    done = count(1)
+    return lambda: progress(next(done), total)
 
 
-def _say_span(first: int, last: int) -> str:
-    return str(first) if first == last else f"{first}-{last}"
+def _name_bar(number: int) -> str:
+    return f"bar {number}" if number else "an upbeat"
 
 
 def _finish(
     generator: HoyoMusicGenerator, old: Tune, work: Rewriter, before: float, config: RewritingConfig, what: str
 ) -> Rewriting:
     """The result; its header is the old one with a line more in its notes."""
-    line = f"HoyoMusic {__version__}, model {generator.identity[:12]}, seed {config.seed}, {what}{describe_config(config)}"
+    maker = f"HoyoMusic {__version__}, model {generator.identity[:12]}"
+    line = f"{maker}, seed {config.seed}, {what}{describe_config(config)}"
     notes = "\n".join(text for text in (old.header.notes, line) if text)
     numbers = number_bars(old)
     changed = tuple(
