@@ -7,9 +7,22 @@ the same rules (they fill the bar and are not the old ones); and an infill. The 
 own ear, of the new bars, of the four that follow (which the infill listens to) and of the four behind those (which it
 does not). Differences are paired by tune; their intervals hold 95 of 100 bootstrap samples.
 
-Tried and left out: to hear, at each bar line within the span, the first 12 ids of the bars behind it as if the span
-ended there, and to resample by half of their log-likelihood as well. On 64 tunes the bars that follow lost 0.017 nats
-a token by it and the new bars gained 0.07, for two thirds more time.
+The default model (b56409feb185) on 40 tunes with 32 particles, 114 CPU seconds::
+
+    nats a token                  new bars  following     behind
+    the real bars                    1.523      1.678      1.630
+    forward only, mean                          1.809
+    forward only, one                1.774      1.845      1.641
+    infill                           1.451      1.676      1.641
+    infill less                  following   95 % interval
+    the real bars                   -0.002   -0.032 to +0.029
+    forward only, mean              -0.133   -0.168 to -0.101
+    forward only, one               -0.169   -0.226 to -0.114
+
+The verdict: after an infill the bars that follow are as likely as after the real ones. Tried and left out: to hear, at
+each bar line within the span, the first 12 ids of the bars behind it as if the span ended there, and to resample by
+half of their log-likelihood as well. It cost two thirds more time; on these tunes the bars that follow had 1.679 and
+the new ones 1.504, on 24 others 1.654 against 1.699 without it, and 1.403 against 1.381.
 """
 
 from __future__ import annotations
