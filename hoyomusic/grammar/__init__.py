@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING
 
 from hoyomusic.grammar.budget import Budget
 from hoyomusic.grammar.clock import CLOCKS, clock_of, clocks
-from hoyomusic.grammar.notes import Frame, Node, Notes, Place, build_notes
+from hoyomusic.grammar.notes import AMPLE, Frame, Node, Notes, Place, build_notes
 from hoyomusic.grammar.sections import Sections
-from hoyomusic.grammar.state import FORMS, Phase, State, Wish
+from hoyomusic.grammar.state import FORMS, NEVER, Phase, State, Wish
 from hoyomusic.grammar.tables import GRID, MODES, Tones, is_written, pitches_within, sounding
 from hoyomusic.tune import Key
 from hoyomusic.vocab import Vocabulary
@@ -119,6 +119,9 @@ class Grammar:
         pitch = self._pitches[index]
         if pitch is not None:
             state.pitch = pitch
+        if state.taken >= state.watched:
+            state.node = self._notes.node(state.node.place._replace(most=AMPLE))
+            state.watched = NEVER
 
     def advance_all(self, states: Sequence[State], indices: Iterable[int]) -> None:
         """`advance` for each state of a batch with its id."""
@@ -137,7 +140,7 @@ class Grammar:
             case Kind.TONIC:
                 modes = self._modes(state, token.value)
                 state.tonic = token.value
-                return Place(Phase.MODE, modes)
+                return Place(Phase.MODE, modes, length=state.node.place.length)
             case Kind.MODE:
                 state.mode = token.value
                 if state.full:
@@ -260,6 +263,9 @@ class Grammar:
         if behind is Kind.BAR and not before.tied and sections.may_begin_ending(state) and self._affords_ending(state):
             signs.append(self._tables.first_ending)
         frame, least, most = self._frame(state)
+        state.watched = NEVER
+        if most is not None and most > AMPLE:
+            state.watched, most = state.taken + most - AMPLE, None
         place = Place(phase, tuple(signs), frame, least=least, most=most, **kept)
         if state.in_upbeat:
             place = place._replace(position=state.full - state.upbeat)

@@ -174,10 +174,10 @@ class Budget:
         most = (rest - others * needs) // weight - 1
         most = min(most, max(int((rest - others * share / 2) / weight) - 1, 2 * needs))
         most = max(most, self.upbeat_needs(state.upbeat) - 2 if state.in_upbeat else needs - 1)
-        if most > 24:  # bars with like bounds share more of the tables
-            most = min(most - most % 8, 32 + 32 * state.full // TICKS_PER_WHOLE)
         if not state.counting or state.in_upbeat:
             return 0, most
         least = -(-(short - others * takes) // weight) - 1
-        least = max(least, min(int((short - others * share * 3 / 2) / weight) - 1, most - 2))
-        return max(least, 0), most
+        even = min(int((short - others * share * 3 / 2) / weight) - 1, most - 2)
+        if others:  # bars with like bounds share more of the tables
+            even -= even % 4
+        return max(least, even, 0), most

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 # The most notes in one chord.
 CHORD_NOTES = 4
 
-# Whatever lengths fit behind a place, notes can fill the rest of the bar in fewer tokens.
-AMPLE = 40
+# With so many tokens to spend any note, chord or tie that fits is allowed: the rest of the bar needs fewer.
+AMPLE = 20
 
 # Nodes and edges that are kept before all are forgotten: some 60 MB.
 MOST_KEPT = 200_000
@@ -58,7 +58,7 @@ class Place(NamedTuple):
     chord: int = 0  # notes of the chord that may get another
     ties: bool = False  # whether a tie may follow
     rests: bool = False  # whether the last note is one to end on, where that is asked for
-    # Tokens that the bar's notes must still take at least, and may take at most (None: as many as they like).
+    # Tokens that the bar's notes must still take at least, and may take at most (None: AMPLE or more).
     least: int = 0
     most: int | None = None
 

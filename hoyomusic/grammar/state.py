@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 # Tokens within which a header and a bar or two find room.
 SHORTEST_LENGTH = 24
 
+# More tokens than any tune takes.
+NEVER = 1 << 60
+
 # The forms that can be wished for, each with the fewest written bars that show it, and the fewest tokens.
 FORMS = {"AABB": 2, "AABA": 3, "through": 1}
 SHORTEST_FORMS = {"AABB": 32, "AABA": 48, "through": SHORTEST_LENGTH}
@@ -110,6 +113,7 @@ class State:
     full: int = 0  # ticks of a whole bar; 0 within the header
     upbeat: int = -1  # ticks; -1 while the first bar has not begun
     in_upbeat: bool = False
+    watched: int = NEVER  # tokens taken when the bar's notes have but AMPLE left
     # The tune.
     bars_left: int = 1  # the present bar included; while `counting` is false, what the tokens seem to have room for
     bars_done: int = 0
