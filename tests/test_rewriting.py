@@ -430,8 +430,9 @@ def test_any_path_fills_the_bar(sixty_fourths: int, seed: int, layout: str, chor
     assert all(55 <= pitch.midi <= 80 for note in notes for pitch in note.pitches)
     assert chords or owed or all(len(note.pitches) <= 1 for note in notes)
     # A tune has one way to be said, and this is it.
-    heard = hear(Tune(key, Metre(4, 4), (Bar(notes),)), vocabulary)
-    assert list(heard.bars[0].notes) == ids
+    before = Bar((Note((Pitch("A", -1, 4),), Fraction(1)),))
+    heard = hear(Tune(key, Metre(4, 4), (before, Bar(notes))), vocabulary)
+    assert list(heard.bars[1].notes) == ids
 
 
 def test_no_place_is_a_dead_end() -> None:
