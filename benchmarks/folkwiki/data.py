@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.folkwiki import clock, recall
-from benchmarks.folkwiki.tokens import ESCAPE, HIGHEST_STEP, LOWEST_STEP, START, Language, Relative
-from hoyomusic import abc
-from hoyomusic.corpus import load_corpus
+from benchmarks.folkwiki.tokens import HIGHEST_STEP, LOWEST_STEP, START, Language, Relative, Words
+from benchmarks.folkwiki.writing import read_default_corpus
 from hoyomusic.corpus.duplicates import cluster_near_duplicates, sign
 from hoyomusic.streams import Sample
 from hoyomusic.tune import Bar, Key, Note, Pitch, Tune
@@ -25,8 +22,6 @@ FOLDER = Path(__file__).parents[3] / "shared" / "data" / "folkwiki"
 # Training tunes kept aside: for the mixture's weights and for every choice that was made.
 DEVELOPMENT_TUNES = 100
 LARGEST_DEVELOPMENT_CLUSTER = 3
-
-Words = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -127,113 +122,6 @@ def to_melody(words: Sequence[str]) -> Tune:
         if length > 0
     )
     return Tune(Key("C"), None, (Bar(notes),))
-
-
-# The default corpus in the published words.
-
-SYMBOL = re.compile(
-    r'(?P<skip>\{[^}]*\}|"[^"]*"|![^!]*!|[-.~()HTuv\s](?!\d))'
-    r"|(?P<field>\[[KLM]:[^\]]*\])"
-    r"|(?P<ending>(?::?\|)?\[?\|?[12](?![\d/]))"
-    r"|(?P<bar>:\|+:|::|\|:|:\|\]?|\|\]|\|\||\[\||\|)"
-    r"|(?P<tuplet>\(\d(?::\d*)*)"
-    r"|(?P<note>(?:\^\^|\^|__|_|=)?[A-Ga-g][',]*|[zx])"
-    r"|(?P<length>\d+/?\d*|/\d*)"
-    r"|(?P<bracket>[\[\]])"
-)
-MODE_WORDS = {
-    "major": "Maj", "minor": "Min", "dorian": "Dor", "mixolydian": "Mix", "lydian": "Lyd", "phrygian": "Phr",
-    "locrian": "Loc",
-}
-"""Modes as the published files name them."""
-
-
-def read_default_corpus(language: Language) -> tuple[list[Words], int]:
-    """The tunes of the default corpus whose words the language knows, and how many others there are."""
-    written = [write_words(each.tune) for each in load_corpus(("default",)).tunes]
-    known = [words for words in written if words and ESCAPE not in language.encode(words)]
-    return known, len(written) - len(known)
-
-
-def write_words(tune: Tune) -> Words:
-    """A tune as the published files would write it; empty where they have no words for it.
-
-    Ties, graces and symbols go, repeats stay. The unit is the commonest of 1/4, 1/8 and 1/16 among the
-    notes, and a dotted note with its complement is written by ``>`` where the unit makes it so.
-    """
-    if tune.metre is None or tune.key.mode not in MODE_WORDS or tune.key.explicit:
-        return ()
-    counts = Counter(note.length for note in tune.notes())
-    unit = max((Fraction(1, 8), Fraction(1, 16), Fraction(1, 4)), key=lambda length: counts[length])
-    lines = abc.write(tune).splitlines()
-    body = "\n".join(lines[next(index for index, line in enumerate(lines) if line.startswith("K:")) + 1 :])
-    scale = _unit_of(lines) / unit
-    words = [f"[L:{unit}]", f"[M:{tune.metre}]", _key_word(tune.key)]
-    place = 0
-    while place < len(body):
-        found = SYMBOL.match(body, place)
-        if found is None:
-            return ()
-        place = found.end()
-        kind, text = found.lastgroup, found[0]
-        if kind == "field":
-            if text.startswith("[L:"):
-                return ()
-            words.append(text.replace(" ", "") if text.startswith("[M:") else _key_word(abc.parse(
-                f"X:1\nK:{text[3:-1]}\nC")[0].key))
-        elif kind == "ending":
-            words += [":|"] * text.startswith(":") + ["|" + text[-1]]
-        elif kind == "bar":
-            words += {"::": [":|", "|:"], ":||:": [":|", "|:"], ":|:": [":|", "|:"], "|:": ["|:"], ":|": [":|"]}.get(
-                text, [":|"] if text.startswith(":") else ["|"]
-            )
-        elif kind == "tuplet":
-            words.append(text[:2])
-        elif kind == "note":
-            words.append("z" if text == "x" else text)
-        elif kind == "bracket":
-            words.append(text)
-        if kind == "note" or text == "]":
-            length = re.compile(r"\d*(?:/\d*)?").match(body, place)
-            place = length.end()
-            words.append(_length_word(_read_length(length[0]) * scale))
-    return tuple(_break_rhythm([word for word in words if word != "1"]))
-
-
-def _unit_of(lines: Sequence[str]) -> Fraction:
-    return next(Fraction(line[2:].strip()) for line in lines if line.startswith("L:"))
-
-
-def _key_word(key: Key) -> str:
-    return f"[K:{key.letter}{ {0: '', 1: '#', -1: 'b'}.get(key.accidental, '?') }{MODE_WORDS.get(key.mode, '?')}]"
-
-
-def _read_length(text: str) -> Fraction:
-    """An ABC length: ``3/2``, ``/`` (a half), nothing (one)."""
-    number, slash, divisor = text.partition("/")
-    return Fraction(int(number or 1), int(divisor or 2) if slash else 1)
-
-
-def _length_word(length: Fraction) -> str:
-    """A length as the published files write it: ``/2``, ``3/2``, and ``1`` where they write nothing."""
-    number = "" if length.numerator == 1 and length.denominator > 1 else str(length.numerator)
-    return number + ("" if length.denominator == 1 else f"/{length.denominator}")
-
-
-def _break_rhythm(words: list[str]) -> list[str]:
-    """``c 3/2 d /2`` as ``c > d`` and ``c /2 d 3/2`` as ``c < d``."""
-    signs = {("3/2", "/2"): ">", ("/2", "3/2"): "<"}
-    place = 0
-    written: list[str] = []
-    while place < len(words):
-        sign = signs.get((words[place], words[place + 2])) if place + 2 < len(words) else None
-        if sign and written and words[place + 1] not in clock.BAR_LINES and words[place + 1][0] not in "[]":
-            written += [sign, words[place + 1]]
-            place += 3
-        else:
-            written.append(words[place])
-            place += 1
-    return written
 
 
 # What the network is given.

@@ -63,9 +63,13 @@ class Progress:
 
 
 def train(
-    config: NetworkConfig, material: dict[str, Material], plan: Plan, path: Path, report: Callable[[Progress], None]
-) -> Network:
-    """The averaged network. `path` keeps the state after each epoch; a run that finds one goes on from it."""
+    config: NetworkConfig, material: dict[str, Material], plan: Plan, path: Path, report: Callable[[Progress], None],
+    clock: Callable[[], float] = time.process_time,
+) -> tuple[Network, Network]:
+    """The averaged network and the last one. `path` keeps the state after each epoch; a run that finds one goes on from it.
+
+    `clock` tells the seconds that the budget counts.
+    """
     network = Network(config, seed=plan.seed).train()
     average = copy.deepcopy(network).requires_grad_(False).eval()
     matrices = [weight for weight in network.parameters() if weight.dim() > 1]
@@ -91,7 +95,7 @@ def train(
         )
         state, losses, counts = None, 0.0, 0
         for segment in range(len(packed)):
-            began = time.process_time()
+            began = clock()
             batch = packed[segment]
             for group in optimizer.param_groups:
                 group["lr"] = plan.rate(spent / plan.cpu_seconds)
@@ -111,7 +115,7 @@ def train(
             steps += 1
             _average(average, network, min(plan.averaging, (1 + steps) / (10 + steps)))
             losses, counts = losses + float(loss.detach()) * batch.tokens, counts + batch.tokens
-            spent += time.process_time() - began
+            spent += clock() - began
             if spent >= plan.cpu_seconds:
                 break
         epoch, tokens = epoch + 1, tokens + counts
@@ -121,7 +125,7 @@ def train(
         ))
         network.train()
         _save(path, network, average, optimizer, epoch=epoch, steps=steps, tokens=tokens, spent=spent)
-    return average
+    return average, network
 
 
 def _choose(learning: Material, plan: Plan, epoch: int, spent: float) -> list[streams.Sample]:

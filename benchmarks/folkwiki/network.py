@@ -29,16 +29,20 @@ LEVERS = {
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Sizes, dropout shares (`input_dropout` on the embedding, `weight_dropout` on recurrent weights), and levers."""
+    """Sizes, dropout shares (`input_dropout` on the embedding, `weight_dropout` on recurrent weights), and levers.
+
+    Without `gates` candidates are embeddings only.
+    """
 
     vocabulary: int
     embedding: int = 256
     hidden: int = 512
     layers: int = 3
-    dropout: float = 0.25
+    dropout: float = 0.2
     input_dropout: float = 0.1
     weight_dropout: float = 0.0
     levers: tuple[str, ...] = tuple(LEVERS)
+    gates: bool = True
 
 
 class Network(nn.Module):
@@ -106,7 +110,7 @@ class Network(nn.Module):
             values = self._drop(values, self.config.dropout, generator)
         scores = functional.linear(values, self.output_weight, self.output_bias)
         logits = scores[:, :, : self.config.vocabulary]
-        if self.chosen:
+        if self.chosen and self.config.gates:
             trust = self.trust[torch.arange(len(self.chosen)), strengths]
             gates = (scores[:, :, self.config.vocabulary :] + trust) * (candidates != START)
             logits = logits.scatter_add(2, candidates, gates)

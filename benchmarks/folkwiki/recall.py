@@ -29,23 +29,22 @@ def find_echoes(ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     Two arrays (n, 2): the ids that followed (`START`: no match) and the lengths of the matches, at most
     `LONGEST_ECHO`. Of matches of one length the latest counts.
     """
-    given = np.asarray(ids, np.int64)
+    given = np.asarray(ids, np.int32)
     count = len(given) - 1
     followers = np.full((count, 2), START, np.int16)
     lengths = np.zeros((count, 2), np.int16)
-    common = np.zeros(0, np.int64)
-    for place in range(count):
-        # common[j]: how many ids up to j are those up to `place`, from the same for the place before.
-        grown = np.concatenate(([0], common))[:place] + 1
-        common = np.where(given[:place] == given[place], grown, 0)
-        weight = common * (place + 1) + np.arange(place)
-        for answer in range(2):
-            if not place or weight.max() <= place:
-                break
-            best = int(weight.argmax())
-            followers[place, answer] = given[best + 1]
-            lengths[place, answer] = min(common[best], LONGEST_ECHO)
-            weight = np.where(given[1 : place + 1] == given[best + 1], 0, weight)
+    places = np.arange(count, dtype=np.int32)
+    sources = places - np.arange(1, count, dtype=np.int32)[:, None]  # (distance, place): the place so far back
+    same = (given[sources] == given[places]) & (sources >= 0)
+    # A match's length is the distance to the latest place where it broke.
+    length = places - np.maximum.accumulate(np.where(same, -1, places), axis=1)
+    following = given[sources + 1]
+    for answer in range(2 if count > 1 else 0):
+        best = length.argmax(0)  # the first of equals, which is the nearest
+        longest = length[best, places]
+        followers[:, answer] = np.where(longest > 0, following[best, places], START)
+        lengths[:, answer] = np.minimum(longest, LONGEST_ECHO)
+        length = np.where(following == following[best, places], 0, length)
     return followers, lengths
 
 
@@ -129,6 +128,7 @@ def _common(ranks: list[np.ndarray], here: np.ndarray, there: np.ndarray) -> np.
     here, there = np.broadcast_arrays(here, there)
     length = np.zeros(here.shape, np.int64)
     for level, rank in zip(LEVELS[::-1], ranks[::-1], strict=True):
-        same = (rank[here - length] == rank[there - length]) & (here >= length) & (there >= length)
+        one, other = here - length, there - length
+        same = (rank[np.maximum(one, 0)] == rank[np.maximum(other, 0)]) & (one >= 0) & (other >= 0)
         length = np.where(same, length + level, length)
     return length

@@ -20,6 +20,8 @@ from typing import NamedTuple
 
 from hoyomusic.tune import Key
 
+Words = tuple[str, ...]
+
 START, END, ESCAPE = 0, 1, 2
 SPECIAL = ("<s>", "</s>", "<escape>")
 
