@@ -10,6 +10,7 @@
     ├── VocabularyError           ids that are no tune, or a tune that the vocabulary cannot say
     ├── CheckpointError           a model file that is missing, damaged, or of another kind
     ├── TrainingError             a run that cannot start or cannot go on
+    ├── GenerationError           a tune that could not be made as asked, though the wish makes sense
     ├── RenderError               a file that cannot be written in the asked format
     ├── StorageError              the disk: full, read-only, already there
     └── MissingPartError          an optional part that is not installed
@@ -84,6 +85,10 @@ class CheckpointError(HoyoError):
 
 class TrainingError(HoyoError):
     """A training run that cannot start or cannot go on."""
+
+
+class GenerationError(HoyoError):
+    """A tune that could not be made as asked, though the wish makes sense."""
 
 
 class RenderError(HoyoError):

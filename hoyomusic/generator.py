@@ -10,104 +10,47 @@ the sampler draws one, the vocabulary turns ids into a tune. Here they meet.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hoyomusic import __version__, checkpoint, sampling
-from hoyomusic.abc.fields import read_key
-from hoyomusic.errors import AbcError, UsageError, VocabularyError
+from hoyomusic.audition import QUOTED, Mark, mark
+from hoyomusic.errors import GenerationError, UsageError, VocabularyError
 from hoyomusic.grammar import Grammar, Phase, State, Wish
 from hoyomusic.grammar.state import SHORTEST_LENGTH
+from hoyomusic.novelty import Novelty, NoveltyIndex, find_index
 from hoyomusic.recall import Recall
 from hoyomusic.regions import Region, find_region
+from hoyomusic.request import Request, describe_options
 from hoyomusic.runtime import NumpyRuntime, Runtime, fold, one_thread
-from hoyomusic.sampling import SamplingConfig
 from hoyomusic.score import choose_tempo
 from hoyomusic.styling import name_tune, style
-from hoyomusic.tune import Bar, Header, Key, Metre, Note, Pitch, Tempo, Tune, parse_tonic
+from hoyomusic.tune import Bar, Header, Note, Tempo, Tune
 from hoyomusic.vocab import Vocabulary
 from hoyomusic.vocab.tokens import Kind
 
 # Streams that are stepped together; how many there are changes no tune.
 BATCH = 32
 
-MOST_TUNES = 10_000
-LARGEST_SEED = 2**63 - 1
-
-# The range that a melody keeps when the wish names none: G3 to D6, where the melody instruments sound well.
-DEFAULT_RANGE = (55, 86)
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What is wished for; None leaves it to the nation and the model.
-
-    `region` a nation in either language; `length` counts tokens, `bars` bars (at most one of them);
-    `key` as in ABC (``"D"``, ``"F#m"``, ``"A dorian"``); `metre` (``"6/8"``); `tempo` crotchets a minute;
-    `range` lowest and highest note (``"G3-D6"``); `guidance` how strongly a learned nation speaks: 0 not at all,
-    1 as its tunes do, above 1 louder than they (classifier-free guidance, Ho & Salimans 2022, on logits);
-    `prime` a tune whose bars the new ones go on from. Raises UsageError for what cannot be granted.
-    """
-
-    region: str = "Teyvat"
-    count: int = 1
-    seed: int = 0
-    length: int | None = None
-    bars: int | None = None
-    key: str | None = None
-    metre: str | None = None
-    tempo: int | None = None
-    range: str | None = None
-    guidance: float = 1.0
-    prime: Tune | None = None
-    sampling: SamplingConfig = field(default_factory=SamplingConfig)
-
-    def __post_init__(self) -> None:
-        find_region(self.region)
-        if not 1 <= self.count <= MOST_TUNES:
-            raise UsageError(f"{self.count} tunes", where="--count", remedy=f"ask for 1 to {MOST_TUNES}")
-        if not 0 <= self.seed <= LARGEST_SEED:
-            raise UsageError(
-                f"the seed {self.seed}", where="--seed", remedy=f"give a whole number from 0 to {LARGEST_SEED}"
-            )
-        if self.tempo is not None and not 20 <= self.tempo <= 400:
-            raise UsageError(f"{self.tempo} crotchets a minute", where="--tempo", remedy="ask for 20 to 400")
-        if not 0 <= self.guidance <= 10:
-            raise UsageError(f"{self.guidance:g}", where="--guidance", remedy="give a number from 0 to 10")
-        if self.prime is not None and (self.key or self.metre):
-            raise UsageError("--prime brings its own key and metre", remedy="leave out --key and --metre")
-        self.wish()
-
-    @property
-    def names_mode(self) -> bool:
-        """Whether `key` names a mode: a bare key note means major, but leaves a styled nation its own scales."""
-        return self.key is not None and len(self.key.strip()) > len(read_wished_key(self.key).tonic)
-
-    def wish(self) -> Wish:
-        """The part of the request that the grammar keeps, before the nation's style is added."""
-        key = None if self.key is None else read_wished_key(self.key)
-        lowest, highest = DEFAULT_RANGE if self.range is None else read_wished_range(self.range)
-        return Wish(
-            tonic=key and (key.letter, key.accidental),
-            mode=key and key.mode,
-            metre=None if self.metre is None else read_wished_metre(self.metre),
-            bars=self.bars,
-            length=self.length,
-            lowest=lowest,
-            highest=highest,
-        )
+# So many further candidates are tried for a tune that may quote nothing, before giving up.
+NOVEL_ATTEMPTS = 64
+# Candidates for one tune are drawn apart as tunes of far numbers are.
+CANDIDATE_STRIDE = 2**16
 
 
 @dataclass(frozen=True, slots=True)
 class Composition:
-    """A tune that was made: `index` among those of its request, `tokens` sampled for it, and from which model."""
+    """A tune that was made: `index` among those of its request, `tokens` sampled for it, and from which model.
+
+    `novelty` is what it shares with the model's training tunes, None where no index of them lies beside
+    the model. `marks` are those of all candidates, of which number `candidate` was kept; empty where there was one.
+    """
 
     tune: Tune
     region: Region
@@ -115,6 +58,9 @@ class Composition:
     seed: int
     tokens: int
     model: str
+    novelty: Novelty | None = None
+    candidate: int = 0
+    marks: tuple[Mark, ...] = ()
 
 
 class HoyoMusicGenerator:
@@ -156,16 +102,49 @@ class HoyoMusicGenerator:
         the model's vocabulary cannot say.
         """
         region, wish = find_region(request.region), request.wish()
+        if request.novel and self.training_index is None:
+            raise UsageError(
+                "what this model learned from is not known", where="--novel", remedy="train one with hoyo train"
+            )
         primed = [] if request.prime is None else self._prime_ids(request.prime, wish)
-        for first in range(0, request.count, BATCH):
-            indices = range(first, min(first + BATCH, request.count))
-            voices = [self._begin(request, region, wish, index, primed) for index in indices]
-            with one_thread():
-                self._sample(voices, request)
-            for voice in voices:
-                yield self._finish(voice, request, region)
+        tunes_at_once = max(1, BATCH // request.candidates)
+        for first in range(0, request.count, tunes_at_once):
+            indices = range(first, min(first + tunes_at_once, request.count))
+            voices = [
+                self._begin(request, region, wish, index, candidate, primed)
+                for index in indices
+                for candidate in range(request.candidates)
+            ]
+            self._sample(voices, request)
+            for start in range(0, len(voices), request.candidates):
+                candidates = voices[start : start + request.candidates]
+                yield self._keep_best(candidates, request, region, wish, primed)
 
-    def _begin(self, request: Request, region: Region, wish: Wish, index: int, primed: list[int]) -> _Voice:
+    def _keep_best(
+        self, candidates: list[_Voice], request: Request, region: Region, wish: Wish, primed: list[int]
+    ) -> Composition:
+        """The best candidate, and where nothing may be quoted the best that quotes nothing: more are tried for it."""
+        made = [self._finish(voice, request, region) for voice in candidates]
+        kept = [tune for tune in made if not (request.novel and tune.novelty.longest >= QUOTED)]
+        while not kept:
+            if len(made) >= request.candidates + NOVEL_ATTEMPTS:
+                raise GenerationError(
+                    f"each of {len(made)} candidates shares {QUOTED} notes in a row with a training tune",
+                    where="--novel", remedy="try another seed or a higher --temperature",
+                )
+            voice = self._begin(request, region, wish, candidates[0].index, len(made), primed)
+            self._sample([voice], request)
+            made.append(self._finish(voice, request, region))
+            kept = [tune for tune in made[-1:] if tune.novelty.longest < QUOTED]
+        best = kept[0]
+        if request.candidates > 1:
+            best = max(kept, key=lambda tune: (tune.marks[0].score, -tune.candidate))
+        marks = tuple(mark for tune in made for mark in tune.marks)
+        return replace(best, marks=marks)
+
+    def _begin(
+        self, request: Request, region: Region, wish: Wish, index: int, candidate: int, primed: list[int]
+    ) -> _Voice:
         """One tune's automaton, with the nation's style drawn for it where the nation is not learned."""
         label = region.label
         if not self.has_learned(region):
@@ -176,9 +155,14 @@ class HoyoMusicGenerator:
         if request.prime is not None:
             key, metre = request.prime.key, request.prime.metre
             wish = replace(wish, tonic=(key.letter, key.accidental), mode=key.mode, metre=metre, scale=None)
-        return _Voice(_build_grammar(self.vocabulary, wish), index, label, primed)
+        return _Voice(_build_grammar(self.vocabulary, wish), index, candidate, label, primed)
 
     def _sample(self, voices: list[_Voice], request: Request) -> None:
+        """Fill the voices, on one thread."""
+        with one_thread():
+            self._step(voices, request)
+
+    def _step(self, voices: list[_Voice], request: Request) -> None:
         """Step the voices together until each has ended; those that have leave the batch.
 
         With guidance each voice has a shadow that hears the general label in place of its nation's.
@@ -187,7 +171,11 @@ class HoyoMusicGenerator:
         state = self.runtime.start(copies * len(voices))
         logits = None
         while True:
-            for voice, index in zip(voices, self._choose(voices, logits, request), strict=True):
+            chosen = self._choose(voices, logits, request)
+            if request.candidates > 1 and logits is not None:
+                for voice, index, row in zip(voices, chosen, logits, strict=True):
+                    voice.nats += _cost(row, index)
+            for voice, index in zip(voices, chosen, strict=True):
                 voice.take(index)
             going_on = [row for row, voice in enumerate(voices) if voice.state.phase is not Phase.DONE]
             if len(going_on) < len(voices):
@@ -220,7 +208,7 @@ class HoyoMusicGenerator:
         if request.sampling.repetition:
             span, size = request.sampling.repetition_span, len(self.vocabulary)
             repeats = np.stack([sampling.repeating(voice.ids, span, size) for voice in voices])
-        tunes = [voice.index for voice in voices]
+        tunes = [voice.index + CANDIDATE_STRIDE * voice.candidate for voice in voices]
         chosen = sampling.sample(
             logits, masks, request.sampling, seed=request.seed, tunes=tunes, step=step, repeats=repeats
         )
@@ -272,7 +260,27 @@ class HoyoMusicGenerator:
         tune = replace(tune, header=header)
         tempo = int(choose_tempo(tune, region, request.tempo))
         tune = replace(tune, header=replace(header, tempo=Tempo(Fraction(1, 4), tempo)))
-        return Composition(tune, region, voice.index, request.seed, len(voice.ids), self.identity)
+        novelty = None if self.training_index is None else self.training_index.measure(tune)
+        marks = ()
+        if request.candidates > 1:
+            nats = voice.nats / max(self.vocabulary.count_notes(voice.ids), 1)
+            marks = (mark(tune, nats, self._expected_nats(), novelty),)
+        return Composition(
+            tune, region, voice.index, request.seed, len(voice.ids), self.identity, novelty, voice.candidate, marks
+        )
+
+    @cached_property
+    def training_index(self) -> NoveltyIndex | None:
+        """What the model was trained on, to be compared with; None where no index of it lies beside its file."""
+        path = find_index(self.path)
+        index = None if path is None else NoveltyIndex.load(path)
+        return index if index is not None and index.corpus == self.provenance.get("corpus") else None
+
+    def _expected_nats(self) -> float | None:
+        """Nats per note that the model's held-out tunes cost it, as its training noted them."""
+        per_token = self.provenance.get("validation", {}).get("validation_nats_per_token")
+        per_note = self.provenance.get("notes_per_token")
+        return per_token / per_note if per_token and per_note else None
 
 
 @lru_cache(maxsize=32)
@@ -282,12 +290,14 @@ def _build_grammar(vocabulary: Vocabulary, wish: Wish) -> Grammar:
 
 
 class _Voice:
-    """One tune under way."""
+    """One tune under way: candidate number `candidate` for tune `index`; `nats` is what its ids have cost so far."""
 
-    def __init__(self, grammar: Grammar, index: int, label: int, primed: list[int]) -> None:
+    def __init__(self, grammar: Grammar, index: int, candidate: int, label: int, primed: list[int]) -> None:
         self.grammar = grammar
         self.recall = Recall(grammar.vocabulary)
         self.index = index
+        self.candidate = candidate
+        self.nats = 0.0
         self.label = label
         self.primed = primed
         self.state: State = grammar.start()
@@ -299,37 +309,10 @@ class _Voice:
         self.grammar.advance(self.state, index)
 
 
-# ---------------------------------------------------------------------- reading wishes
-
-
-def read_wished_key(text: str) -> Key:
-    """A key as ABC writes it; raises UsageError for what is no key, or no key to write a tune in."""
-    try:
-        key = read_key(text.strip()).key
-    except AbcError as error:
-        raise UsageError(error.message, where="--key", remedy="write D, F#m, Bb or A dorian") from error
-    if key is None or key.mode == "none" or key.explicit or abs(key.fifths) > 7:
-        raise UsageError(f"{text!r} is no key to write in", where="--key", remedy="write D, F#m, Bb or A dorian")
-    return key
-
-
-def read_wished_metre(text: str) -> Metre:
-    """A metre written as ``6/8``; raises UsageError for anything else."""
-    beats, _, unit = text.partition("/")
-    if not (beats.isascii() and beats.isdigit() and unit.isascii() and unit.isdigit() and len(text) <= 5):
-        raise UsageError(f"{text!r} is no metre", where="--metre", remedy="write it as 6/8")
-    return Metre(int(beats), int(unit))
-
-
-def read_wished_range(text: str) -> tuple[int, int]:
-    """Two notes written as ``G3-D6``, as MIDI numbers; raises UsageError for anything else."""
-    match = re.fullmatch(r"([A-Ga-g][#b]?)([0-9])-([A-Ga-g][#b]?)([0-9])", text.strip())
-    if match is None:
-        raise UsageError(f"{text!r} is no range", where="--range", remedy="write it as G3-D6")
-    lowest, highest = (
-        Pitch(*parse_tonic(name), int(octave)).midi for name, octave in (match.group(1, 2), match.group(3, 4))
-    )
-    return lowest, highest
+def _cost(logits: np.ndarray, index: int) -> float:
+    """What an id costs in nats under `logits` (V,)."""
+    highest = logits.max()
+    return float(highest + np.log(np.exp(logits - highest).sum()) - logits[index])
 
 
 def strip_form(tune: Tune) -> Tune:
@@ -343,26 +326,3 @@ def strip_form(tune: Tune) -> Tune:
             "the prime changes metre or key", where="--prime", remedy="give the bars before or after the change"
         )
     return Tune(tune.key._replace(explicit=()), tune.metre, bars)
-
-
-def describe_options(request: Request) -> str:
-    """The options that, with model and seed, make the same tune again."""
-    wished = {
-        "region": find_region(request.region).name,
-        "length": request.length,
-        "bars": request.bars,
-        "key": request.key,
-        "metre": request.metre,
-        "tempo": request.tempo,
-        "range": request.range,
-        "guidance": None if request.guidance == 1 else request.guidance,
-        "count": request.count if request.count > 1 else None,
-    }
-    chosen, plain = request.sampling, SamplingConfig()
-    wished |= {
-        name: getattr(chosen, name)
-        for name in ("temperature", "top_k", "top_p")
-        if getattr(chosen, name) != getattr(plain, name)
-    }
-    words = [f"--{name.replace('_', '-')} {value}" for name, value in wished.items() if value is not None]
-    return " ".join(words + (["--prime"] if request.prime is not None else []))

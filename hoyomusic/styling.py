@@ -30,7 +30,7 @@ def style(region: Region, wish: Wish, seed: int, index: int) -> Wish:
         # The same key note under its other name: G flat has no minor that anybody writes, F sharp has.
         other = Pitch.from_midi(Pitch(*tonic, 4).midi)
         tonic = (other.letter, other.accidental)
-    return replace(wish, tonic=tonic, mode=mode, metre=metre, scale=scale.semitones)
+    return replace(wish, tonic=tonic, mode=mode, metre=metre, scale=scale.semitones, finals=scale.finals)
 
 
 def draw(seed: int, index: int, what: str, count: int) -> int:

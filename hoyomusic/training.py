@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hoyomusic import __version__
+from hoyomusic import __version__, novelty
 from hoyomusic.checkpoint import DEFAULT_MODEL, USER_MODEL, Checkpoint, load, save
 from hoyomusic.corpus import Corpus, load_corpus
 from hoyomusic.device import choose_device, tune_allocator
@@ -25,13 +25,10 @@ from hoyomusic.fit import Event, FitConfig, FitState, fit
 from hoyomusic.grammar import CLOCKS, clocks
 from hoyomusic.model import HoyoMusicLSTM, ModelConfig
 from hoyomusic.recall import SOURCES, recall
-from hoyomusic.regions import REGIONS
+from hoyomusic.regions import REGIONS, find_learned
 from hoyomusic.storage import check_writable, free_path
 from hoyomusic.streams import Sample
 from hoyomusic.vocab import Vocabulary
-
-# A nation that is styled by rule becomes a learned one when a corpus has this many tunes of it.
-LEARNED_FROM = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +79,13 @@ class Dataset:
     learned: tuple[str, ...]
     unsayable: dict[str, int]
     notes_per_token: float
-    corpus_hash: str
+    corpus: Corpus
     statistics: dict[str, Any]
+
+    @property
+    def corpus_hash(self) -> str:
+        """Which tunes these are: the hash of the corpus."""
+        return self.corpus.hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +117,8 @@ def prepare(corpus: Corpus, vocabulary: Vocabulary) -> Dataset:
 
     Raises TrainingError when nothing is left to learn from or to validate with.
     """
-    counts = Counter(tune.region for tune in corpus.tunes)
-    learned = {region.label for region in REGIONS if counts[region.label] >= (1 if region.learned else LEARNED_FROM)}
+    learned = find_learned(Counter(tune.region for tune in corpus.tunes))
+    labels = {region.label for region in learned}
     samples: dict[str, list[Sample]] = {"train": [], "validation": []}
     unsayable: Counter[str] = Counter()
     notes = tokens = 0
@@ -126,7 +128,7 @@ def prepare(corpus: Corpus, vocabulary: Vocabulary) -> Dataset:
         except VocabularyError as error:
             unsayable[error.message] += 1
             continue
-        region = entry.region if entry.region in learned else 0
+        region = entry.region if entry.region in labels else 0
         samples[entry.split].append(
             Sample(
                 np.array(ids, np.uint16), region, np.array(clocks(vocabulary, ids), np.uint16), recall(vocabulary, ids)
@@ -141,10 +143,10 @@ def prepare(corpus: Corpus, vocabulary: Vocabulary) -> Dataset:
     return Dataset(
         training=tuple(samples["train"]),
         validation=tuple(samples["validation"]),
-        learned=tuple(region.name for region in REGIONS if region.label in learned and region.label),
+        learned=tuple(region.name for region in learned),
         unsayable=dict(unsayable),
         notes_per_token=notes / tokens,
-        corpus_hash=corpus.hash,
+        corpus=corpus,
         statistics=corpus.statistics(),
     )
 
@@ -283,10 +285,15 @@ def _run(
 
     def write(current: FitState) -> None:
         nonlocal written
+        index = config.out.with_suffix(novelty.SUFFIX)
         if not written and config.out.exists():
             kept_as = free_path(config.out)
             os.replace(config.out, kept_as)
+            if index.exists():
+                os.replace(index, kept_as.with_suffix(novelty.SUFFIX))
             on_event(ModelKept(config.out, kept_as))
+        if not written or not index.exists():
+            novelty.build_index(dataset.corpus).save(index)
         written = True
         save(
             Checkpoint(

@@ -45,6 +45,7 @@ FLOORS = {
     "styling": 6,
     "audition": 6,
     "generator": 6,
+    "request": 6,
     "rewriting": 6,
     "training": 6,
     "evaluation": 7,
@@ -54,18 +55,18 @@ FLOORS = {
 # A floor's rooms may stand on one another in this order only: a room -> those of its own floor that it may use.
 SAME_FLOOR = {
     "abc": {"tuplets"},
-    "generator": {"audition", "styling"},
+    "generator": {"audition", "request", "styling"},
     "harmony": {"score"},
     "model": {"sizes"},
-    "rewriting": {"generator"},
+    "rewriting": {"generator", "request"},
 }
 
 # The learning side, and the rooms where it meets the music: all others work without torch.
 USES_TORCH = {"checkpoint", "device", "fit", "model", "training"}
 # Told at import, these libraries cost each command its start.
-HEAVY = {"torch", "music21", "onnxruntime", "verovio", "soundfile", "midirenderer", "matplotlib"}
+HEAVY = {"torch", "music21", "onnxruntime", "verovio", "soundfile", "midirenderer", "matplotlib", "sklearn", "scipy"}
 GROUND = {"errors", "storage", "text"}
-MEETING_ROOMS = {"grammar", "recall", "vocab", "styling", "generator", "rewriting", "training", "evaluation", "cli"}
+MEETING_ROOMS = {"grammar", "recall", "vocab", "styling", "request", "generator", "rewriting", "training", "evaluation", "cli"}
 MUSIC_SIDE = {"abc", "audition", "arrangement", "corpus", "harmony", "novelty", "regions", "render", "score", "tune", "tuplets"}
 LEARNING_SIDE = {"archive", "checkpoint", "device", "fit", "model", "runtime", "sampling", "sizes", "streams"}
 
@@ -174,7 +175,11 @@ def test_the_command_line_starts_light() -> None:
 import contextlib, io, sys
 from hoyomusic.cli import run
 with contextlib.redirect_stdout(io.StringIO()):
-    for command in ("", "generate", "infill", "vary", "render", "train", "resume", "regions", "doctor", "corpus", "corpus stats"):
+    commands = (
+        "", "generate", "infill", "vary", "render", "train",
+        "resume", "regions", "doctor", "corpus", "corpus stats", "evaluate",
+    )
+    for command in commands:
         assert run([*command.split(), "--help"]) == 0, command
 print(sorted({name.partition(".")[0] for name in sys.modules}))
 """

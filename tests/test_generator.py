@@ -12,17 +12,13 @@ import pytest
 
 from hoyomusic import abc
 from hoyomusic.checkpoint import USER_MODEL, find_model
-from hoyomusic.errors import CheckpointError, UsageError
-from hoyomusic.generator import (
-    Composition,
-    HoyoMusicGenerator,
-    Request,
-    read_wished_key,
-    read_wished_metre,
-    strip_form,
-)
+from hoyomusic.audition import QUOTED
+from hoyomusic.errors import CheckpointError, GenerationError, UsageError
+from hoyomusic.generator import Composition, HoyoMusicGenerator, strip_form
 from hoyomusic.grammar import Wish
+from hoyomusic.novelty import NoveltyIndex
 from hoyomusic.regions import REGIONS, find_region
+from hoyomusic.request import Request, read_wished_key, read_wished_metre
 from hoyomusic.sampling import SamplingConfig
 from hoyomusic.styling import draw, name_tune, style
 from hoyomusic.tune import Key, Metre, Tune
@@ -39,7 +35,7 @@ class HashRuntime:
         return np.zeros(batch, np.int64)
 
     def step(
-        self, ids: np.ndarray, region: np.ndarray, clock: np.ndarray, state: np.ndarray
+        self, ids: np.ndarray, region: np.ndarray, clock: np.ndarray, state: np.ndarray, recall: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         state = (31 * state + 7 * ids + 3 * region + clock) % 64
         return self._table[state], state
@@ -99,6 +95,64 @@ def test_guidance_goes_from_the_general_label_to_the_nation(generator: HoyoMusic
     assert [made.tune for made in none] == [made.tune for made in general]
     assert [made.tune for made in more] != [made.tune for made in plain]
     assert more[3:4] == compose(generator, "Liyue", count=4, seed=8, guidance=3)[3:4]
+
+
+def test_of_several_candidates_the_best_is_kept(generator: HoyoMusicGenerator) -> None:
+    trained = {**generator.provenance, "validation": {"validation_nats_per_token": 4.0}, "notes_per_token": 0.75}
+    generator = HoyoMusicGenerator(
+        generator.runtime, generator.vocabulary, identity="0", provenance=trained, path=Path("fake.pth")
+    )
+    several = compose(generator, "Liyue", count=9, seed=11, candidates=5)
+    plain = compose(generator, "Liyue", count=9, seed=11)
+    assert [made.index for made in several] == list(range(9))
+    assert len({made.candidate for made in several}) > 1
+    for made, first in zip(several, plain, strict=True):
+        scores = [mark.score for mark in made.marks]
+        assert len(scores) == 5
+        assert made.candidate == scores.index(max(scores))
+        assert (made.tune.bars == first.tune.bars) == (made.candidate == 0)
+        assert first.marks == ()
+    assert several[7] == compose(generator, "Liyue", count=8, seed=11, candidates=5)[7]
+
+
+def knowing(generator: HoyoMusicGenerator, tunes: list[Tune]) -> HoyoMusicGenerator:
+    """The same generator, beside an index of `tunes` as what it was trained on."""
+    other = HoyoMusicGenerator(
+        generator.runtime, generator.vocabulary, identity="0", provenance=generator.provenance, path=Path("fake.pth")
+    )
+    other.training_index = NoveltyIndex.build([(f"tune {number}", tune) for number, tune in enumerate(tunes)])
+    return other
+
+
+def test_nothing_is_quoted_where_only_the_novel_is_kept(generator: HoyoMusicGenerator) -> None:
+    first, second = (made.tune for made in compose(generator, "Mondstadt", bars=12, count=2, seed=4))
+    aware = knowing(generator, [first])
+    told = compose(aware, "Mondstadt", bars=12, count=2, seed=4)
+    assert [made.tune.bars for made in told] == [first.bars, second.bars]
+    assert told[0].novelty.longest >= QUOTED > told[1].novelty.longest
+    assert (told[0].novelty.source, told[0].novelty.new) == ("tune 0", 0)
+    kept = compose(aware, "Mondstadt", bars=12, count=2, seed=4, novel=True)
+    assert max(made.novelty.longest for made in kept) < QUOTED
+    assert kept[0].candidate == 1
+    assert kept[1].tune.bars == second.bars
+
+
+def test_novelty_that_cannot_be_had_is_an_error(generator: HoyoMusicGenerator) -> None:
+    with pytest.raises(UsageError, match="--novel: what this model learned from is not known; train one with hoyo"):
+        compose(generator, "Mondstadt", novel=True)
+    likeliest = {"bars": 12, "seed": 4, "sampling": SamplingConfig(temperature=0)}
+    aware = knowing(generator, [made.tune for made in compose(generator, "Mondstadt", **likeliest)])
+    with pytest.raises(GenerationError, match=f"--novel: each of 65 candidates shares {QUOTED} notes in a row"):
+        compose(aware, "Mondstadt", novel=True, **likeliest)
+
+
+def test_an_index_of_another_corpus_is_not_believed(generator: HoyoMusicGenerator, tmp_path: Path) -> None:
+    for corpus, believed in (("a", True), ("b", False)):
+        NoveltyIndex.build([("a tune", PRIME)], corpus="a").save(tmp_path / "model.index")
+        found = HoyoMusicGenerator(
+            generator.runtime, generator.vocabulary, identity="0", provenance={"corpus": corpus}, path=tmp_path / "model.pth"
+        )
+        assert (found.training_index is not None) == believed
 
 
 def test_a_tune_does_not_hang_on_its_batch(generator: HoyoMusicGenerator) -> None:
@@ -215,6 +269,9 @@ def test_form_is_stripped_from_a_prime() -> None:
         ({"key": "none"}, "--key: 'none' is no key to write in; write D, F#m, Bb or A dorian"),
         ({"metre": "waltz"}, "--metre: 'waltz' is no metre; write it as 6/8"),
         ({"metre": "13/16"}, "--metre: no metre 13/16; choose one of "),
+        ({"candidates": 65}, "--candidates: 65 candidates; ask for 1 to 64"),
+        ({"form": "ABC"}, "--form: there is no form 'ABC'; choose one of AABB, AABA, through"),
+        ({"prime": PRIME, "form": "AABB"}, "--prime goes on in its own form; leave out --form"),
         ({"prime": PRIME, "key": "D"}, "--prime brings its own key and metre; leave out --key and --metre"),
         ({"bars": 4, "length": 100}, "--bars and --length exclude each other; name one of them"),
     ],

@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.likelihood import NGram
-from hoyomusic import training
+from hoyomusic.evaluation.likelihood import NGram
+from hoyomusic import regions
 from hoyomusic.checkpoint import load, save
 from hoyomusic.corpus import load_corpus
 from hoyomusic.errors import TrainingError, UsageError
 from hoyomusic.fit import EpochEnded, FitConfig, StepDone
+from hoyomusic.novelty import NoveltyIndex, find_index
+from hoyomusic.recall import SOURCES
 from hoyomusic.regions import REGIONS
 from hoyomusic.training import CorpusReady, TrainingConfig, prepare, resume, train
 from hoyomusic.vocab import Vocabulary
@@ -95,6 +97,30 @@ def test_events_and_provenance_tell_the_run(config: TrainingConfig) -> None:
     )
 
 
+def test_an_index_of_the_training_tunes_lies_beside_the_model(config: TrainingConfig) -> None:
+    train(replace(config, fit=replace(FIT, epochs=1)))
+    corpus = load_corpus(config.corpus)
+    index = NoveltyIndex.load(find_index(config.out))
+    assert index.corpus == load(config.out).provenance["corpus"] == corpus.hash
+    assert len(index.names) == len(corpus.of_split("train"))
+    train(replace(config, max_samples=4, fit=replace(FIT, epochs=1)))
+    kept = config.out.with_name("m-2.pth")
+    assert NoveltyIndex.load(find_index(kept)).corpus == corpus.hash
+    assert NoveltyIndex.load(find_index(config.out)).corpus == load(config.out).provenance["corpus"] != corpus.hash
+
+
+def test_a_model_without_recall_learns_to_recall(config: TrainingConfig, tmp_path: Path) -> None:
+    train(replace(config, fit=replace(FIT, epochs=1)))
+    old = load(config.out)
+    weights = {name: weight for name, weight in old.weights.items() if not name.startswith("recall")}
+    path = tmp_path / "old.pth"
+    save(replace(old, config=replace(old.config, recalls=0), weights=weights, training=None), path)
+    train(replace(config, out=tmp_path / "new.pth", start=path, fit=replace(FIT, epochs=1)))
+    new = load(tmp_path / "new.pth")
+    assert new.config.recalls == SOURCES
+    assert new.weights["recall_bias"].abs().max() > 0
+
+
 def test_a_changed_corpus_is_not_trained_on_in_silence(config: TrainingConfig, tunes: Path) -> None:
     train(replace(config, fit=replace(FIT, epochs=1)))
     text = tunes.read_text(encoding="utf-8")
@@ -132,7 +158,7 @@ def test_a_finished_run_says_so(config: TrainingConfig) -> None:
 
 def test_nations_with_few_tunes_share_the_general_label(monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = load_corpus([BOOK])
-    monkeypatch.setattr(training, "LEARNED_FROM", 2)
+    monkeypatch.setattr(regions, "LEARNED_FROM", 2)
     (first, *rest) = corpus.tunes
     judged = replace(first, split="validation")
     dataset = prepare(replace(corpus, tunes=(judged, *rest)), Vocabulary.build())

@@ -16,7 +16,7 @@ from hoyomusic.cli.report import Report
 from hoyomusic.cli.targets import read_formats
 
 if TYPE_CHECKING:
-    from hoyomusic.generator import Request
+    from hoyomusic.request import Request
     from hoyomusic.tune import Tune
 
 EXAMPLES = examples(
@@ -39,6 +39,7 @@ def generate(
     note_range: Annotated[
         str | None, typer.Option("--range", metavar="LOW-HIGH", help="Lowest and highest note, as in G3-D6.")
     ] = None,
+    form: Annotated[str | None, typer.Option("--form", help="AABB, AABA or through.")] = None,
     guidance: Annotated[
         float | None, typer.Option("--guidance", help="How strongly a learned nation speaks: 1 as its tunes do.")
     ] = None,
@@ -48,6 +49,12 @@ def generate(
     top_k: Annotated[int | None, typer.Option("--top-k", help="Choose among the k likeliest.")] = None,
     top_p: Annotated[float | None, typer.Option("--top-p", help="Choose among the likeliest with this share.")] = None,
     count: Annotated[int | None, typer.Option("--count", help="How many tunes.")] = None,
+    candidates: Annotated[
+        int | None, typer.Option("--candidates", help="Make so many of each tune, keep the best.")
+    ] = None,
+    novel: Annotated[
+        bool, typer.Option("--novel", help="Keep no tune that shares 16 notes in a row with one it learned from.")
+    ] = False,
     seed: Annotated[int | None, typer.Option("--seed", help="The same seed and options, the same tunes.")] = None,
     model: Annotated[
         str | None, typer.Option("--model", metavar="PATH|default", help="The model; else your own if there is one.")
@@ -75,7 +82,8 @@ def generate(
 
     request = Request(
         **given(region=region, count=count, length=length, bars=bars, key=key, metre=metre, tempo=tempo),
-        **given(range=note_range, guidance=guidance),
+        **given(range=note_range, form=form, guidance=guidance, candidates=candidates),
+        novel=novel,
         seed=secrets.randbelow(SEEDS_DRAWN) if seed is None else seed,
         prime=None if prime is None else _read_prime(prime),
         sampling=SamplingConfig(**given(temperature=temperature, top_k=top_k, top_p=top_p)),
@@ -91,7 +99,10 @@ def generate(
                 note(f"{stem} is taken, the tune goes to {chosen}")
             files = [write(score, Path(f"{chosen}{suffix}"), overwrite=force) for suffix in suffixes]
             more = {"region": made.region.name, "tokens": made.tokens, "seed": made.seed, "model": made.model}
-            report.add(score, files, {**more, "index": made.index})
+            more |= {"index": made.index, "novelty": made.novelty and made.novelty.to_dict()}
+            if made.marks:
+                more |= {"candidate": made.candidate, "candidates": [mark.to_dict() for mark in made.marks]}
+            report.add(score, files, more)
     if not as_json:
         print(f"model: {generator.path} (sha256 {generator.identity[:12]})")
         print(f"again: {_say_again(request, model, prime)}")
@@ -115,7 +126,7 @@ def _free_stem(stem: Path, suffixes: list[str]) -> Path:
 
 def _say_again(request: Request, model: str | None, prime: Path | None) -> str:
     """The command that makes the same tunes."""
-    from hoyomusic.generator import describe_options
+    from hoyomusic.request import describe_options
 
     words = ["hoyo generate", describe_options(request)]
     if prime is not None:
