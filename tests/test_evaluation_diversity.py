@@ -1,4 +1,4 @@
-"""Diversity: the mean distance against all pairs counted one by one; copies lower it, real tunes are as various as themselves."""
+"""Diversity: the mean distance against all pairs counted one by one; copies lower it, real tunes equal themselves."""
 
 from __future__ import annotations
 

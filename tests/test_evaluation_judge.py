@@ -1,4 +1,4 @@
-"""The judge: it tells strangers apart, its folds leak nothing, and its ceiling on real tunes is where it was measured."""
+"""The judge: it tells strangers apart, its folds leak nothing, its ceiling on real tunes is where it was measured."""
 
 from __future__ import annotations
 

@@ -27,9 +27,8 @@ def play(semitones: tuple[int, ...], number: int, key: Key = Key("A", 0, "phrygi
 
 def end_on(tune: Tune, number: int) -> Tune:
     last = tune.bars[-1]
-    return replace(
-        tune, bars=(*tune.bars[:-1], replace(last, notes=(*last.notes[:-1], Note((Pitch.from_midi(number),), Fraction(1, 4)))))
-    )
+    notes = (*last.notes[:-1], Note((Pitch.from_midi(number),), Fraction(1, 4)))
+    return replace(tune, bars=(*tune.bars[:-1], replace(last, notes=notes)))
 
 
 IN_SEN = (0, 1, 5, 7, 10)

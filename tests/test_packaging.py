@@ -25,6 +25,8 @@ LARGEST_MODEL = 30_000_000
 
 # Parts that are installed only by those who need them: an extra names them.
 OPTIONAL = {"pyarrow"}
+# Packages that are installed under another name than they are imported by.
+DISTRIBUTIONS = {"sklearn": "scikit-learn"}
 
 
 def read_requirements() -> dict[str, str]:
@@ -40,7 +42,7 @@ def find_foreign_imports() -> set[str]:
                 names |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
                 names.add(node.module.partition(".")[0])
-    return names - sys.stdlib_module_names - {"hoyomusic"}
+    return {DISTRIBUTIONS.get(name, name) for name in names - sys.stdlib_module_names - {"hoyomusic"}}
 
 
 @pytest.fixture(scope="module")

@@ -116,7 +116,7 @@ def _draw_plots(report: Report) -> dict[str, str]:
     matrices += [] if report.styles is None else [report.styles]
     titles = [table.title for table in list_tables(report) if table.title.startswith("Who is it?")]
     for title, confusion in zip(titles, matrices, strict=True):
-        plots[title] = draw_matrix(confusion.nations, confusion.counts, title)
+        plots[title] = draw_matrix(confusion.nations, confusion.counts)
     return plots | _draw_forms(report)
 
 

@@ -36,14 +36,15 @@ def draw_bars(groups: Sequence[tuple[str, Sequence[float]]], series: Sequence[st
     return _wrap(LABEL_WIDTH + PLOT_WIDTH + 60, top, [*_legend(series), *shapes], f"bars, {unit}")
 
 
-def draw_matrix(names: Sequence[str], counts: Sequence[Sequence[int]], title: str) -> str:
+def draw_matrix(names: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
     """A confusion matrix: the darker a cell, the larger its share of its row; rows of zeros are left out."""
     rows = [(name, row) for name, row in zip(names, counts, strict=True) if sum(row)]
-    shapes = [_text(LABEL_WIDTH + CELL * len(names) / 2, 14, title, anchor="middle", size=12)]
-    for place, name in enumerate(names):
-        shapes.append(_text(LABEL_WIDTH + CELL * (place + 0.5), 34, name[:9], anchor="middle", size=10))
+    shapes = [
+        _text(LABEL_WIDTH + CELL * (place + 0.5), 14, name, anchor="middle", size=10)
+        for place, name in enumerate(names)
+    ]
     for line, (name, row) in enumerate(rows):
-        top = 40 + line * CELL / 2
+        top = 20 + line * CELL / 2
         shapes.append(_text(LABEL_WIDTH - 8, top + 20, name, anchor="end"))
         for place, count in enumerate(row):
             share, left = count / sum(row), LABEL_WIDTH + CELL * place
@@ -51,7 +52,7 @@ def draw_matrix(names: Sequence[str], counts: Sequence[Sequence[int]], title: st
             shapes.append(_rectangle(left, top, CELL - 2, CELL / 2 - 2, COLOURS[0], label, opacity=0.06 + 0.94 * share))
             colour = "#fff" if share > 0.5 else "currentColor"
             shapes.append(_text(left + CELL / 2 - 1, top + 19, f"{100 * share:.0f} %", anchor="middle", fill=colour))
-    return _wrap(LABEL_WIDTH + CELL * len(names) + 10, 46 + len(rows) * CELL / 2, shapes, title)
+    return _wrap(LABEL_WIDTH + CELL * len(names) + 10, 26 + len(rows) * CELL / 2, shapes, "confusion matrix")
 
 
 def draw_ratios(
