@@ -28,7 +28,8 @@ from itertools import count, groupby
 
 from hoyomusic import __version__
 from hoyomusic.errors import UsageError
-from hoyomusic.generator import LARGEST_SEED, HoyoMusicGenerator
+from hoyomusic.generator import HoyoMusicGenerator
+from hoyomusic.request import LARGEST_SEED
 from hoyomusic.regions import Region, find_region
 from hoyomusic.rewriting.particles import SearchConfig
 from hoyomusic.rewriting.rewriter import Rewriter
