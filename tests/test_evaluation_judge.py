@@ -101,5 +101,6 @@ def test_recalls_and_fidelity() -> None:
 def test_the_ceiling_on_the_default_corpus() -> None:
     nations = {1: "Mondstadt", 2: "Liyue", 5: "Fontaine"}
     real = [(entry, read_melody(entry.tune)) for entry in load_corpus().tunes if entry.region in nations]
-    accuracies = [each.real.balanced_accuracy for each in judge_nations(real, nations, {})]
+    made = {"Mondstadt": [melody for entry, melody in real if entry.region == 1][:1]}
+    accuracies = [each.real.balanced_accuracy for each in judge_nations(real, nations, made)]
     assert accuracies == pytest.approx([0.93, 0.955, 0.96], abs=0.01)
