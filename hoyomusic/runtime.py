@@ -44,6 +44,12 @@ class Runtime(Protocol):
         `recall` (B, S, 2) are guesses and agreements, for a model that takes them.
         """
 
+    def select(self, state: Any, rows: Sequence[int]) -> Any:
+        """The state of these rows alone, in this order; a row may come more than once."""
+
+    def gather(self, rows: Sequence[tuple[Any, int]]) -> Any:
+        """One state of rows from several, each told as a state and the row in it."""
+
 
 @dataclass(frozen=True)
 class FoldedWeights:
@@ -179,9 +185,14 @@ class NumpyRuntime:
     def select(
         self, state: tuple[np.ndarray, np.ndarray], rows: Sequence[int]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The state of these rows alone, in this order."""
+        """The state of these rows alone (see `Runtime.select`)."""
         before, cells = state
         return before[:, rows], cells[:, rows]
+
+    def gather(self, rows: Sequence[tuple[tuple[np.ndarray, np.ndarray], int]]) -> tuple[np.ndarray, np.ndarray]:
+        """One state of rows from several (see `Runtime.gather`)."""
+        before, cells = (np.stack([state[part][:, row] for state, row in rows], axis=1) for part in (0, 1))
+        return before, cells
 
 
 def _times(rows: np.ndarray, matrix: np.ndarray) -> np.ndarray:

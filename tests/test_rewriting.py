@@ -73,6 +73,9 @@ class HashRuntime:
     def select(self, state: tuple[np.ndarray], rows: list[int]) -> tuple[np.ndarray]:
         return (state[0][:, rows],)
 
+    def gather(self, rows: list[tuple[tuple[np.ndarray], int]]) -> tuple[np.ndarray]:
+        return (np.stack([state[0][:, row] for state, row in rows], axis=1),)
+
 
 def generator_of(runtime: object, vocabulary: Vocabulary = VOCABULARY) -> HoyoMusicGenerator:
     provenance = {"learned": ["Mondstadt", "Liyue", "Fontaine"]}
@@ -220,6 +223,9 @@ class WaitingRuntime:
 
     def select(self, state: tuple[np.ndarray], rows: list[int]) -> tuple[np.ndarray]:
         return (state[0][:, rows],)
+
+    def gather(self, rows: list[tuple[tuple[np.ndarray], int]]) -> tuple[np.ndarray]:
+        return (np.stack([state[0][:, row] for state, row in rows], axis=1),)
 
 
 def test_what_follows_has_a_say() -> None:

@@ -157,5 +157,7 @@ def test_selected_rows_go_on_as_if_the_others_were_there():
     ids, zeros = np.arange(3), np.zeros(3, int)
     _, state = engine.step(ids, zeros, zeros, engine.start(3))
     together, _ = engine.step(ids, zeros, zeros, state)
+    gathered = engine.gather([(state, 2), (engine.select(state, [1, 0]), 1)])
+    assert all(map(np.array_equal, gathered, engine.select(state, [2, 0])))
     apart, _ = engine.step(ids[[2, 0]], zeros[:2], zeros[:2], engine.select(state, [2, 0]))
     assert np.array_equal(apart, together[[2, 0]])

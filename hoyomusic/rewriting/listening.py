@@ -76,8 +76,3 @@ def log_sum(logits: np.ndarray) -> np.ndarray:
     highest = exact.max(axis=-1, keepdims=True)
     return np.log(np.exp(exact - highest).sum(axis=-1)) + highest[..., 0]
 
-
-def gather(rows: Sequence[tuple[Any, int]]) -> Any:
-    """One state of rows from several: each a state, which is arrays with the rows on axis 1, and the row in it."""
-    parts = range(len(rows[0][0]))
-    return tuple(np.stack([state[part][:, row] for state, row in rows], axis=1) for part in parts)

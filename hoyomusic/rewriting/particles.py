@@ -20,7 +20,7 @@ from hoyomusic import sampling
 from hoyomusic.grammar import clocks
 from hoyomusic.rewriting.filling import Filler, Pitched, Place
 from hoyomusic.rewriting.hearing import HeardBar, HeardTune
-from hoyomusic.rewriting.listening import Listener, Memory, gather, log_sum
+from hoyomusic.rewriting.listening import Listener, Memory, log_sum
 from hoyomusic.sampling import SamplingConfig
 from hoyomusic.vocab.tokens import Kind
 
@@ -151,7 +151,7 @@ class Search:
             rows = [rows[at] for at in going_on]
             step += 1
         self._logits = np.stack([done[row][0] for row in range(len(self.particles))])
-        self._state = gather([done[row][1:] for row in range(len(self.particles))])
+        self._state = self._listener.runtime.gather([done[row][1:] for row in range(len(self.particles))])
 
     def _choose_ids(
         self, blank: Blank, bar: HeardBar, rows: list[int], logits: np.ndarray, step: int
