@@ -60,7 +60,7 @@ class Grammar:
         self._tones_of: dict[tuple[tuple[str, int], str], Tones] = {}
         self._modes_on = {tonic: self._find_modes(tonic) for tonic in self._tables.tonics}
         self._structural = [token.kind not in NOTE_KINDS for token in vocabulary.tokens]
-        self._pitches = [token.value if token.kind in (Kind.NOTE, Kind.PITCH) else None for token in vocabulary.tokens]
+        self._returns = wish.form == "AABA"
 
     def start(self) -> State:
         """The state before ``<s>``."""
@@ -74,10 +74,15 @@ class Grammar:
 
     def mask(self, state: State) -> np.ndarray:
         """Which ids may come next, as read-only bool (vocabulary,); never all false before the tune is done."""
-        return self._node(state).mask
+        node = state.node
+        if node.mask is None or state.returned >= 0:
+            node = self._node(state)
+        return node.mask
 
     def masks(self, states: Sequence[State]) -> np.ndarray:
         """`mask` of each state, as bool (states, vocabulary)."""
+        if len(states) == 1:
+            return self.mask(states[0])[None]
         nodes = [self._node(state) for state in states]
         store = self._notes.store
         if any(node.store is not store for node in nodes):  # the store was renewed on the way
@@ -105,23 +110,27 @@ class Grammar:
         state.taken += 1
         node = state.node
         after = node.after.get(node.alike[index]) if node.after else None
-        if state.trail is not None:
-            state.trail = (state.trail, index)
-            state.first_tokens += 1
-        if state.returned >= 0:
-            state.returned += 1
+        if self._returns:
+            self._copy(state, index)
         if after is not None:
             state.node = after
         elif self._structural[index]:
             state.node = self._notes.node(self._take_sign(state, self.vocabulary.tokens[index]))
         else:
-            state.node = self._notes.follow(node, index, state.pitch)
-        pitch = self._pitches[index]
-        if pitch is not None:
-            state.pitch = pitch
+            state.node = self._notes.follow(node, index, state.last)
+        state.last = index
         if state.taken >= state.watched:
             state.node = self._notes.node(state.node.place._replace(most=AMPLE))
             state.watched = NEVER
+
+    @staticmethod
+    def _copy(state: State, index: int) -> None:
+        """In AABA: note what the first section says, or where in its return the tune is."""
+        if state.trail is not None:
+            state.trail = (state.trail, index)
+            state.first_tokens += 1
+        if state.returned >= 0:
+            state.returned += 1
 
     def advance_all(self, states: Sequence[State], indices: Iterable[int]) -> None:
         """`advance` for each state of a batch with its id."""

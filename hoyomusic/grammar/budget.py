@@ -7,7 +7,6 @@ from typing import NamedTuple
 from hoyomusic.grammar.rhythm import Rhythm
 from hoyomusic.grammar.sections import PHRASE
 from hoyomusic.grammar.state import FORMS, State, Wish
-from hoyomusic.grammar.tables import GRID
 from hoyomusic.vocab.tokens import TICKS_PER_WHOLE
 
 # So many bars before the end their number is settled and told; the clock tells no more of a longer rest.
@@ -34,7 +33,7 @@ class Budget:
     no more than leaves each of them the fewest tokens that a bar needs, no less than they can take. Within
     these bounds a bar leaves the others at least a half and at most three halves of their even share, so that
     it is not the last bar alone that pays. What one bar *needs* assumes two tokens for each of the longest notes that
-    fill it; what it can *take* is a note for every 64th: both can be reached under every scale, range and final.
+    fill it; what it can *take* is one token for every 64th: both can be reached under every scale, range and final.
     In AABA each token of the first section counts twice, because it comes again.
     """
 
@@ -53,7 +52,7 @@ class Budget:
         return 2 * max(fewest(full), fewest(full - max(upbeat, 0))) + 1
 
     def _bar_takes(self, full: int, upbeat: int) -> int:
-        return (full - max(upbeat, 0)) // GRID + 1
+        return (full - max(upbeat, 0)) // self._rhythm.unit + 1
 
     def upbeat_needs(self, upbeat: int) -> int:
         """Its token, its notes, its bar line."""
@@ -63,10 +62,12 @@ class Budget:
         form = self.wish.form
         bars = state.bars_left if state.counting else max(state.bars_left, COUNTED + 1)
         weight, signs, copied, rests_here = 1, 0, 0, bars == 1
-        if form is None and state.ending:
-            signs += 2 + self.upbeat_needs(upbeat)
+        if state.ending in (1, 2):
+            signs += 1
+        if form is None and state.ending and bars > 1:
+            signs += self.upbeat_needs(upbeat)
         if form in ("AABB", "AABA") and state.sections == 0:
-            signs += 1 + self.upbeat_needs(upbeat) + (1 if state.ending in (1, 2) else 0)
+            signs += 1 + self.upbeat_needs(upbeat)
             section = state.planned
             if not section:
                 section = PHRASE * ((state.section_bars + 1) // PHRASE + 1)
@@ -79,8 +80,6 @@ class Budget:
         elif form == "AABA" and state.sections == 1:
             copied, rests_here = state.first_tokens, True
             bars = state.bars_left - state.first_bars
-        elif state.ending in (1, 2):
-            signs += 1
         if self.wish.finals is not None and not rests_here:
             signs += 2 * weight
         return _Ahead(weight, bars, signs, copied)

@@ -141,10 +141,10 @@ class Notes:
             node.mask.flags.writeable = False
         return node
 
-    def follow(self, node: Node, index: int, pitch: tuple[int, int] | None) -> Node:
-        """The node behind the token of a note; `pitch` is the last note's, which ties and chords hang on."""
+    def follow(self, node: Node, index: int, last: int) -> Node:
+        """The node behind the token of a note; `last` is the id before it, on whose pitch ties and chords hang."""
         token = self.tables.tokens[index]
-        after = self.node(self.place_after(node.place, token, pitch))
+        after = self.node(self.place_after(node.place, token, self.tables.tokens[last].value))
         if token.kind not in (Kind.TIE, Kind.JOIN):
             node.after[node.alike[index]] = after
             self.store.kept += 1

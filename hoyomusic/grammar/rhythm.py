@@ -12,6 +12,7 @@ class Rhythm:
         self._tables = tables
         self.sticky = tables.layout == "sticky"
         self._falling = tuple(sorted((length for length in tables.lengths if length % GRID == 0), reverse=True))
+        self.unit = self._falling[-1]  # the shortest length on the grid
         self._rest_cost = {length: 1 if (None, length) in tables.fused else 2 for length in tables.lengths}
         self._shortest = min(tables.lengths)
         self._fitting: dict[tuple[int, int, int], frozenset[int]] = {}

@@ -107,7 +107,7 @@ class State:
 
     node: Node
     taken: int = 0
-    pitch: tuple[int, int] | None = None  # the last note's highest pitch
+    last: int = 0  # the id that was taken last
     tonic: tuple[str, int] = ("C", 0)
     mode: str = "major"
     full: int = 0  # ticks of a whole bar; 0 within the header
