@@ -1,61 +1,74 @@
-"""What the grammar costs beside the model: mask and advance against one step of the runtime, a token, one stream.
+"""What the grammar costs beside the model: mask and advance against one step of the runtime, a token.
 
     python -m benchmarks.grammar
 
-Both are timed on the same tunes, token by token and in turn, so that a busy machine slows both alike;
-the ratio of their medians is what to read.
+Grammar, model and sampling are timed on the same tunes, token by token and in turn, so that a busy machine slows all
+alike; the ratio of their medians is what to read. The first batch of tunes is told apart: it finds the grammar's
+tables empty, all others find what tunes before them left there.
 """
 
 from __future__ import annotations
 
 import time
-from statistics import median
+from statistics import mean, median
 
 import numpy as np
 
 from hoyomusic.generator import HoyoMusicGenerator
 from hoyomusic.grammar import Grammar, Phase, Wish
+from hoyomusic.grammar.notes import build_notes
 from hoyomusic.runtime import one_thread
 from hoyomusic.sampling import SamplingConfig, sample
 
-TUNES = 12
+# Streams a batch, and tunes of it that are timed behind the first batch.
+BATCHES = {1: 24, 8: 32, 64: 64}
+WISHES = {"16 bars": Wish(bars=16), "200 tokens": Wish(length=200)}
+PARTS = ("grammar", "model", "sampling")
 
 
 def main() -> None:
     generator = HoyoMusicGenerator.load("default")
-    grammar = Grammar(generator.vocabulary, Wish(bars=16))
-    costs: dict[str, list[float]] = {"grammar": [], "model": [], "sampling": []}
+    for name, wish in WISHES.items():
+        for batch, tunes in BATCHES.items():
+            build_notes.cache_clear()
+            grammar = Grammar(generator.vocabulary, wish)
+            with one_thread():
+                cold = time_batch(generator, grammar, batch, first=0)
+                warm: list[dict[str, float]] = []
+                for first in range(batch, batch + tunes, batch):
+                    warm += time_batch(generator, grammar, batch, first)
+            model = median(step["model"] for step in warm)
+            print(f"{name}, batch {batch}: microseconds of CPU time a token, {len(warm) * batch} tokens")
+            print("            cold mean   warm median    warm mean   share of the model's step")
+            for part in PARTS:
+                found = [step[part] for step in warm]
+                first = mean(step[part] for step in cold)
+                print(f"{part:<10}{first:>11.1f}{median(found):>14.1f}{mean(found):>13.1f}{median(found) / model:>12.3f}")
 
-    def timed(what: str, began: float) -> None:
-        costs[what].append(time.process_time() - began)
 
-    with one_thread():
-        for tune in range(TUNES):
-            state, memory = grammar.start(), generator.runtime.start(1)
-            index, step = grammar.vocabulary.ids["<s>"], 0
-            while True:
-                began = time.process_time()
-                grammar.advance(state, index)
-                clock = grammar.clock(state)
-                if state.phase is Phase.DONE:
-                    break
-                mask = grammar.mask(state)
-                timed("grammar", began)
-                began = time.process_time()
-                logits, memory = generator.runtime.step(np.array([index]), np.array([1]), np.array([clock]), memory)
-                timed("model", began)
-                began = time.process_time()
-                step += 1
-                chosen = sample(logits, mask[None], SamplingConfig(), seed=1, tunes=[tune], step=step)
-                timed("sampling", began)
-                index = int(chosen[0])
-    tokens = len(costs["model"])
-    medians = {name: 1e6 * median(values) for name, values in costs.items()}
-    means = {name: 1e6 * sum(values) / tokens for name, values in costs.items()}
-    print(f"{tokens} tokens of {TUNES} tunes, microseconds of CPU time a token: median (mean)")
-    for name in costs:
-        share = medians[name] / medians["model"]
-        print(f"{name:<10}{medians[name]:>8.1f} ({means[name]:.1f})   {share:.3f} of the model's step")
+def time_batch(generator: HoyoMusicGenerator, grammar: Grammar, batch: int, first: int) -> list[dict[str, float]]:
+    """What each step of a batch of tunes cost a token, until the first of them has ended."""
+    tunes = list(range(first, first + batch))
+    states = [grammar.start() for _ in tunes]
+    memory, step = generator.runtime.start(batch), 0
+    ids = np.full(batch, grammar.vocabulary.ids["<s>"])
+    found = []
+    while True:
+        step += 1
+        marks = [time.process_time()]
+        grammar.advance_all(states, ids.tolist())
+        clocks = [grammar.clock(state) for state in states]
+        if any(state.phase is Phase.DONE for state in states):
+            return found
+        masks = grammar.masks(states)
+        marks.append(time.process_time())
+        logits, memory = generator.runtime.step(ids, np.ones(batch, int), np.array(clocks), memory)
+        marks.append(time.process_time())
+        ids = sample(logits, masks, SamplingConfig(), seed=1, tunes=tunes, step=step)
+        marks.append(time.process_time())
+        found.append(
+            {part: 1e6 * (end - start) / batch for part, start, end in zip(PARTS, marks, marks[1:], strict=False)}
+        )
 
 
 if __name__ == "__main__":
