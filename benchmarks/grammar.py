@@ -43,7 +43,8 @@ def main() -> None:
             for part in PARTS:
                 found = [step[part] for step in warm]
                 first = mean(step[part] for step in cold)
-                print(f"{part:<10}{first:>11.1f}{median(found):>14.1f}{mean(found):>13.1f}{median(found) / model:>12.3f}")
+                share = median(found) / model
+                print(f"{part:<10}{first:>11.1f}{median(found):>14.1f}{mean(found):>13.1f}{share:>12.3f}")
 
 
 def time_batch(generator: HoyoMusicGenerator, grammar: Grammar, batch: int, first: int) -> list[dict[str, float]]:

@@ -1,10 +1,10 @@
-"""No dead end: every state of the automaton that can be reached allows an id, and leads to the end of a tune.
+"""No dead end: every state of the automaton that can be reached allows an id and leads to the end of a tune.
 
 The states are walked exhaustively. Without an asked length the automaton reads no count of tokens, so that a state is
 its place within the bar and the counters of bars and sections; there are finitely many, since the bars are counted down.
-With an asked length the tokens that were taken belong to the state; they are finitely many too. Three things are
-left out, because no rule reads them: what the first section of an AABA says (its return takes one id after another,
-whatever they are), and of the last note all but its pitch, and that too where neither tie nor chord may follow.
+With an asked length the tokens that were taken belong to the state; they are finitely many too. Left out is what no
+rule reads: what the first section of an AABA says (its return takes one id after another, whatever they are), and
+the pitch of the last note where neither tie nor chord may follow.
 Ids that lead to the same place (`Tones.alike`) are followed once.
 
 The walk uses vocabularies of few pitches and lengths, marked slow one of all lengths.
@@ -161,7 +161,8 @@ def test_no_dead_end_with_all_lengths(metre: str, wish: dict) -> None:
 def test_no_dead_end_on_the_long_road(form: str | None) -> None:
     """Tunes of an asked length that forecast their bars before they count them."""
     vocabulary = build_small("fused", ("1/16", "1/8", "1/4"))
-    wish = Wish(tonic=("C", 0), mode="major", metre=Metre(1, 4), length=110 if form in ("AABB", "AABA") else 64, form=form)
+    length = 110 if form in ("AABB", "AABA") else 64
+    wish = Wish(tonic=("C", 0), mode="major", metre=Metre(1, 4), length=length, form=form)
     assert explore(Grammar(vocabulary, wish)) > 10_000
 
 

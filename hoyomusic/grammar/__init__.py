@@ -242,45 +242,59 @@ class Grammar:
         return self._open_bar(state, Kind.BAR)
 
     def _open_bar(self, state: State, behind: Kind) -> Place:
-        """The place at a bar's start, `behind` a bar line or a sign: which signs may follow, and the notes' frame."""
-        before, sections, budget = state.node.place, self._sections, self._budget
-        kept = {"length": before.length, "pitch": before.pitch, "tied": before.tied}
-        phase = Phase.OPENING if behind is Kind.BAR else Phase.OPENED
-        signs: list[int] = []
-        if state.ending == 2:
-            return Place(phase, (self._tables.second_ending,), **kept)
-        begins = state.section_start and not state.ending and not before.tied
-        if begins and behind is Kind.BAR and not state.repeat_open:
-            may, must = sections.opens(state)
-            if must:
-                return Place(phase, (self._tables.open,), **kept)
-            if may and self._affords(state, 1):
-                signs.append(self._tables.open)
-        if begins and state.upbeat > 0:
-            return Place(phase, (*signs, self._tables.upbeats[state.upbeat]), **kept)
-        if begins and state.upbeat < 0:
-            signs += [
-                index
-                for ticks, index in self._tables.upbeats.items()
-                if ticks < state.full and (budget is None or budget.affords(state, upbeat=ticks))
-            ]
-        if begins and self.wish.changes and self.wish.form != "AABA" and state.upbeat == 0:
-            if behind in (Kind.BAR, Kind.OPEN) and self._affords(state, 4):
-                signs += self._metres(state)
-            if behind is not Kind.MODE and self._affords(state, 4):
-                signs += self._tonics(state)
-        if behind is Kind.BAR and not before.tied and sections.may_begin_ending(state) and self._affords_ending(state):
-            signs.append(self._tables.first_ending)
+        """The place at a bar's start, `behind` a bar line or a sign, with the frame that its notes keep to."""
+        before = state.node.place
+        signs, must = self._signs(state, behind)
         frame, least, most = self._frame(state)
         state.watched = NEVER
         if most is not None and most > AMPLE:
             state.watched, most = state.taken + most - AMPLE, None
-        place = Place(phase, tuple(signs), frame, least=least, most=most, **kept)
-        if state.in_upbeat:
-            place = place._replace(position=state.full - state.upbeat)
+        place = Place(
+            Phase.OPENING if behind is Kind.BAR else Phase.OPENED,
+            signs,
+            frame,
+            position=state.full - state.upbeat if state.in_upbeat else 0,
+            length=before.length,
+            pitch=before.pitch,
+            tied=before.tied,
+            must_sign=must,
+            least=least,
+            most=most,
+        )
         while place.least and not self._notes.known(self._notes.node(place)).mask.any():
             place = place._replace(least=place.least - 1)  # a bar so short takes no such number of tokens
         return place
+
+    def _signs(self, state: State, behind: Kind) -> tuple[tuple[int, ...], bool]:
+        """The signs that may come next, `behind` a bar line or a sign, and whether one must."""
+        tables, sections, budget = self._tables, self._sections, self._budget
+        if state.ending == 2:
+            return (tables.second_ending,), True
+        signs: list[int] = []
+        tied = state.node.place.tied
+        if state.section_start and not tied:
+            if behind is Kind.BAR and not state.repeat_open:
+                may, must = sections.opens(state)
+                if must:
+                    return (tables.open,), True
+                if may and self._affords(state, 1):
+                    signs.append(tables.open)
+            if state.upbeat > 0:
+                return (*signs, tables.upbeats[state.upbeat]), True
+            if state.upbeat < 0:
+                signs += [
+                    index
+                    for ticks, index in tables.upbeats.items()
+                    if ticks < state.full and (budget is None or budget.affords(state, upbeat=ticks))
+                ]
+            elif self.wish.changes and self.wish.form != "AABA" and self._affords(state, 4):
+                if behind in (Kind.BAR, Kind.OPEN):
+                    signs += self._metres(state)
+                if behind is not Kind.MODE:
+                    signs += self._tonics(state)
+        if behind is Kind.BAR and not tied and sections.may_begin_ending(state) and self._affords_ending(state):
+            signs.append(tables.first_ending)
+        return tuple(signs), False
 
     def _affords(self, state: State, tokens: int) -> bool:
         return self._budget is None or self._budget.affords(state, extra=tokens)

@@ -43,7 +43,7 @@ class Frame(NamedTuple):
 class Place(NamedTuple):
     """A state of the automaton within a bar; equal places allow the same ids and lead to equal places.
 
-    In the header and where only signs may stand `frame` is None and `signs` are all that is allowed.
+    In the header `frame` is None and `signs` are all that is allowed.
     """
 
     phase: Phase
@@ -58,6 +58,7 @@ class Place(NamedTuple):
     chord: int = 0  # notes of the chord that may get another
     ties: bool = False  # whether a tie may follow
     rests: bool = False  # whether the last note is one to end on, where that is asked for
+    must_sign: bool = False  # whether no note may stand here
     # Tokens that the bar's notes must still take at least, and may take at most (None: AMPLE or more).
     least: int = 0
     most: int | None = None
@@ -155,7 +156,7 @@ class Notes:
     def mask(self, place: Place) -> np.ndarray:
         """Which ids may stand at a place."""
         frame = place.frame
-        if frame is None:
+        if frame is None or place.must_sign:
             mask = self.tables.none.copy()
         elif place.phase is Phase.PITCHING:
             final = frame.must_rest and place.position + place.length == frame.stop
@@ -200,7 +201,7 @@ class Notes:
             if len(self._lengths_within) >= MOST_KEPT // 20:
                 self._lengths_within.clear()
             one, two = (
-                frozenset(length for length in fitting if self._can_fill(place, length, place.least - cost, most - cost))
+                frozenset(each for each in fitting if self._can_fill(place, each, place.least - cost, most - cost))
                 for cost in (1, 2)
             )
             found = self._lengths_within[key] = one, two
@@ -242,7 +243,7 @@ class Notes:
         match token.kind:
             case Kind.LENGTH:
                 return self._spend(place, 1)._replace(
-                    phase=Phase.PITCHING, signs=(), length=token.ticks, chord=0, ties=False
+                    phase=Phase.PITCHING, signs=(), must_sign=False, length=token.ticks, chord=0, ties=False
                 )
             case Kind.NOTE:
                 return self._take_note(place, token.value, token.ticks)

@@ -105,7 +105,9 @@ class Rhythm:
             memory[key] = found
         return found
 
-    def hits(self, room: int, tuplet: int, done: int, in_force: int, ending: Tones | None, least: int, most: int) -> bool:
+    def hits(
+        self, room: int, tuplet: int, done: int, in_force: int, ending: Tones | None, least: int, most: int
+    ) -> bool:
         """Whether plain notes can fill `room` ticks in `least` to `most` tokens; `most` below 0: in none."""
         if most < max(least, 0):
             return False
