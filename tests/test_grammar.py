@@ -295,6 +295,19 @@ def test_the_last_bar_must_end() -> None:
     assert allowed_names(grammar, f"{HEAD} {bars} 1@1/2 |]") == {"</s>"}
 
 
+def test_a_plain_bar_line_stands_before_a_repeat() -> None:
+    """The reader knows no double bar in front of a repeat, which says as much; nor does the grammar write one."""
+    grammar = Grammar(VOCABULARIES["fused"])
+    head = f"{HEAD.replace('bars:4', 'bars:9')} 1@1/2"
+    assert "|:" in allowed_names(grammar, f"{head} |")
+    assert "|:" not in allowed_names(grammar, f"{head} ||")
+    assert "|:" in allowed_names(grammar, f"{head.replace(' 1@', ' |: 1@')} :|")
+    assert "|:" not in allowed_names(grammar, f"{head.replace(' 1@', ' |: 1@')} |")
+    ending = f"{head.replace(' 1@', ' |: 1@')} | ending:1 1@1/2 :| ending:2 1@1/2"
+    assert "|:" in allowed_names(grammar, f"{ending} |")
+    assert "|:" not in allowed_names(grammar, f"{ending} ||")
+
+
 def test_a_first_ending_leads_to_a_second() -> None:
     grammar = Grammar(VOCABULARIES["fused"])
     assert allowed_names(grammar, f"{HEAD} |: 1@1/2 | 1@1/2 | ending:1 1@1/2 :|") == {"ending:2"}

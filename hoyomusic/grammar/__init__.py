@@ -31,7 +31,7 @@ from hoyomusic.grammar.state import FORMS, NEVER, Phase, State, Wish
 from hoyomusic.grammar.tables import GRID, MODES, Tones, is_written, pitches_within, sounding
 from hoyomusic.tune import Key
 from hoyomusic.vocab import Vocabulary
-from hoyomusic.vocab.tokens import Kind, Token
+from hoyomusic.vocab.tokens import BAR_ENDS, Kind, Token
 
 if TYPE_CHECKING:
     import numpy as np
@@ -161,7 +161,9 @@ class Grammar:
             case Kind.BARS:
                 return self._begin_tune(state, token.value)
             case Kind.OPEN:
-                state.repeat_open, state.bar_in_section = True, 0
+                if not state.section_start:
+                    self._end_section(state)
+                state.section_start, state.repeat_open, state.bar_in_section = True, True, 0
                 if self.wish.form == "AABA" and state.sections == 0:
                     state.trail, state.first_tokens = (), 0
                 return self._open_bar(state, Kind.OPEN)
@@ -228,18 +230,18 @@ class Grammar:
             state.bars_left, state.counting = self._budget.first_count(state)
             state.taken += 1
         state.tokens_at_body = state.taken
-        return self._begin_bar(state)
+        return self._begin_bar(state, Kind.BAR)
 
     # ------------------------------------------------------------------ bars
 
-    def _begin_bar(self, state: State) -> Place:
+    def _begin_bar(self, state: State, behind: Kind) -> Place:
         if self._budget is not None:
             self._budget.forecast(state)
         if state.section_start and not state.ending:
             self._sections.plan(state)
             if state.sections == 2 and self.wish.form == "AABA" and state.returning:
                 self._begin_return(state)
-        return self._open_bar(state, Kind.BAR)
+        return self._open_bar(state, behind)
 
     def _open_bar(self, state: State, behind: Kind) -> Place:
         """The place at a bar's start, `behind` a bar line or a sign, with the frame that its notes keep to."""
@@ -250,7 +252,7 @@ class Grammar:
         if most is not None and most > AMPLE:
             state.watched, most = state.taken + most - AMPLE, None
         place = Place(
-            Phase.OPENING if behind is Kind.BAR else Phase.OPENED,
+            Phase.OPENING if behind in BAR_ENDS else Phase.OPENED,
             signs,
             frame,
             position=state.full - state.upbeat if state.in_upbeat else 0,
@@ -272,8 +274,11 @@ class Grammar:
             return (tables.second_ending,), True
         signs: list[int] = []
         tied = state.node.place.tied
+        # A repeat that opens says all that a double bar would say: in front of it stands a plain bar line.
+        if behind is Kind.BAR and not tied and sections.may_reopen(state) and self._affords(state, 1):
+            signs.append(tables.open)
         if state.section_start and not tied:
-            if behind is Kind.BAR and not state.repeat_open:
+            if behind in BAR_ENDS and behind is not Kind.DOUBLE and not state.repeat_open:
                 may, must = sections.opens(state)
                 if must:
                     return (tables.open,), True
@@ -288,11 +293,11 @@ class Grammar:
                     if ticks < state.full and (budget is None or budget.affords(state, upbeat=ticks))
                 ]
             elif self.wish.changes and self.wish.form != "AABA" and self._affords(state, 4):
-                if behind in (Kind.BAR, Kind.OPEN):
+                if behind in BAR_ENDS or behind is Kind.OPEN:
                     signs += self._metres(state)
                 if behind is not Kind.MODE:
                     signs += self._tonics(state)
-        if behind is Kind.BAR and not tied and sections.may_begin_ending(state) and self._affords_ending(state):
+        if behind in BAR_ENDS and not tied and sections.may_begin_ending(state) and self._affords_ending(state):
             signs.append(tables.first_ending)
         return tuple(signs), False
 
@@ -369,7 +374,7 @@ class Grammar:
                 self._end_section(state)
         if kind is Kind.FINAL or (kind is Kind.CLOSE and state.bars_left <= 0):
             return Place(Phase.ENDING, (self._tables.end,))
-        return self._begin_bar(state)
+        return self._begin_bar(state, kind)
 
     def _end_section(self, state: State) -> None:
         if self.wish.form == "AABA" and state.sections == 0 and state.trail is not None:

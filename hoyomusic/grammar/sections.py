@@ -108,7 +108,19 @@ class Sections:
         """Whether a first ending may begin with the present bar."""
         if not state.repeat_open or state.ending or not state.bar_in_section or self.wish.form == "AABA":
             return False
+        if self.wish.form == "AABB" and not state.sections:
+            return False  # what ends a second ending does not lead to a repeat
         return self._leaves(state, state.section_bars, state.bars_left, (2, 3, 4))
+
+    def may_reopen(self, state: State) -> bool:
+        """Whether a repeat may begin here although no sign has ended the section: it does so itself."""
+        return (
+            self.wish.form is None
+            and not state.section_start
+            and state.upbeat == 0
+            and (not state.repeat_open or state.ending == 3)
+            and state.bars_left >= SHORTEST_SECTION
+        )
 
     def opens(self, state: State) -> tuple[bool, bool]:
         """Whether a repeat may begin with the section, and whether it must."""
