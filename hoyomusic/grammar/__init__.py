@@ -7,8 +7,9 @@ it stands; `masks` and `advance_all` do so for a batch. Along every path that th
 - each bar is exactly as long as its metre; a tune that starts with an upbeat starts each section with
   it and ends each section with its complement;
 - tuplets close before the bar ends, ties lead to the same pitch, chords rise;
-- repeats and endings pair, no section begins within the last three bars, and the tune ends with a final bar
-  line after the asked number of bars, or within nine tenths of the asked number of tokens and all of it;
+- repeats and endings pair, no section begins within the last three bars unless a wished form needs it, and the tune
+  ends with a final bar line (or a repeat's) after the asked number of bars, or with no more than the asked number of
+  tokens and no less than nine tenths of it;
 - key, mode, metre, form, scale, range and finals are those that the `Wish` names;
 - the ids are those that `Vocabulary.encode` writes for the tune (but for a number of bars that the header of a tune
   of asked length could not know).
@@ -28,7 +29,7 @@ from hoyomusic.grammar.clock import CLOCKS, clock_of, clocks
 from hoyomusic.grammar.notes import AMPLE, Frame, Node, Notes, Place, build_notes
 from hoyomusic.grammar.sections import Sections
 from hoyomusic.grammar.state import FORMS, NEVER, Phase, State, Wish
-from hoyomusic.grammar.tables import GRID, MODES, Tones, is_written, pitches_within, sounding
+from hoyomusic.grammar.tables import Tones, is_written, pitches_within, sounding
 from hoyomusic.tune import Key
 from hoyomusic.vocab import Vocabulary
 from hoyomusic.vocab.tokens import BAR_ENDS, Kind, Token
@@ -186,9 +187,7 @@ class Grammar:
     def _modes(self, state: State, tonic: tuple[str, int]) -> tuple[int, ...]:
         """Modes that go with a key note; a change of key must change something."""
         present = (state.tonic, state.mode) if state.full else None
-        return tuple(
-            index for mode, index in self._modes_on[tonic] if (tonic, mode) != present
-        )
+        return tuple(index for mode, index in self._modes_on[tonic] if (tonic, mode) != present)
 
     def _find_modes(self, tonic: tuple[str, int]) -> list[tuple[str, int]]:
         """The modes, with their ids, that the wish allows on a key note."""
@@ -218,7 +217,7 @@ class Grammar:
         if self.wish.bars is not None:
             return (self.vocabulary.bars_id(self.wish.bars),)
         if self._budget is not None:
-            bars, settled = self._budget.first_count(state)
+            bars, settled = self._budget.first_count(state, state.taken + 1)
             return (self.vocabulary.bars_id(bars if settled else 0),)
         return tuple(index for bars, index in self._tables.bars.items() if self._sections.may_count(bars))
 
@@ -226,9 +225,7 @@ class Grammar:
         if self._budget is None:
             state.bars_left = self.wish.bars or told or 1
         else:
-            state.taken -= 1
-            state.bars_left, state.counting = self._budget.first_count(state)
-            state.taken += 1
+            state.bars_left, state.counting = self._budget.first_count(state, state.taken)
         state.tokens_at_body = state.taken
         return self._begin_bar(state, Kind.BAR)
 
@@ -398,4 +395,4 @@ class Grammar:
         state.returning, state.returned = (*ids, self._tables.final, self._tables.end), 0
 
 
-__all__ = ["CLOCKS", "FORMS", "Grammar", "Notes", "Phase", "State", "Wish", "clock_of", "clocks"]
+__all__ = ["CLOCKS", "FORMS", "Grammar", "Phase", "State", "Wish", "clock_of", "clocks"]

@@ -109,18 +109,18 @@ class Budget:
         needs, takes = self._bar_needs(state.full, state.upbeat), self._bar_takes(state.full, state.upbeat)
         return max(1.5 * needs, min(rate, 0.75 * takes))
 
-    def first_count(self, state: State) -> tuple[int, bool]:
-        """Bars of the tune as its header is about to tell them, and whether that is settled."""
-        bars = round((self.most - state.taken - 2) / self._rate(state))
+    def first_count(self, state: State, taken: int) -> tuple[int, bool]:
+        """Bars of the tune behind a header of `taken` tokens, and whether that is settled."""
+        bars = round((self.most - taken - 1) / self._rate(state))
         if bars >= MEASURED.get(self.wish.form, COUNTED + 1):
             return bars, False
-        return self._settled(state, bars, FORMS.get(self.wish.form, 1)), True
+        return self._settled(state, bars, FORMS.get(self.wish.form, 1), taken), True
 
-    def _settled(self, state: State, bars: int, fewest: int) -> int:
+    def _settled(self, state: State, bars: int, fewest: int, taken: int) -> int:
         """As near to `bars` as the tokens that are left allow."""
         needs, takes = self._bar_needs(state.full, state.upbeat), self._bar_takes(state.full, state.upbeat)
-        lowest = -(-(self.least - state.taken - 1) // takes)
-        highest = (self.most - state.taken - 6) // needs
+        lowest = -(-(self.least - taken - 1) // takes)
+        highest = (self.most - taken - 5) // needs  # </s>, and what signs and a last note of its own may need
         return max(min(max(bars, lowest), highest), fewest)
 
     def forecast(self, state: State) -> None:
@@ -129,7 +129,7 @@ class Budget:
             if self.wish.form is None and not self.affords(state):  # a prime has taken more than its share
                 fewest = 2 if state.ending == 1 else 1
                 bars = round((self.most - state.taken - 1) / self._rate(state))
-                state.bars_left = self._settled(state, bars, fewest)
+                state.bars_left = self._settled(state, bars, fewest, state.taken)
             return
         rate = self._rate(state)
         if self.wish.form == "AABA" and state.sections == 1:

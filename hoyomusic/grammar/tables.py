@@ -213,9 +213,7 @@ class Tones:
         if found is None:
             chosen, tables = self._chosen(tied, final), self._tables
             apart = [
-                length
-                for length in tables.lengths
-                if any((pitch, length) not in tables.fused for pitch in chosen)
+                length for length in tables.lengths if any((pitch, length) not in tables.fused for pitch in chosen)
             ]
             found = self._sound(chosen) & (tables.kinds == Kind.NOTE)
             found |= (tables.kinds == Kind.LENGTH) & np.isin(tables.ticks, apart)
