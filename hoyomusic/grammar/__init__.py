@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 from hoyomusic.grammar.budget import Budget
 from hoyomusic.grammar.clock import CLOCKS, clock_of, clocks
-from hoyomusic.grammar.notes import AMPLE, Frame, Node, Notes, Place, build_notes
+from hoyomusic.grammar.notes import AMPLE, Frame, Node, Place, build_notes
 from hoyomusic.grammar.sections import Sections
 from hoyomusic.grammar.state import FORMS, NEVER, Phase, State, Wish
 from hoyomusic.grammar.tables import Tones, is_written, pitches_within, sounding

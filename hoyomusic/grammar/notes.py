@@ -20,8 +20,9 @@ CHORD_NOTES = 4
 # With so many tokens to spend any note, chord or tie that fits is allowed: the rest of the bar needs fewer.
 AMPLE = 20
 
-# Nodes and edges that are kept before all are forgotten: some 60 MB.
+# Nodes and edges that are kept before all are forgotten, some tens of MB; the row of a mask is as large as so many.
 MOST_KEPT = 200_000
+ROW_WEIGHT = 10
 
 
 class Frame(NamedTuple):
@@ -105,6 +106,7 @@ class Store:
         found = self._rows.get(key)
         if found is None:
             found = self._rows[key] = len(self._rows)
+            self.kept += ROW_WEIGHT
             if found == len(self.table):
                 self.table = np.concatenate([self.table, np.zeros_like(self.table)])
             self.table[found] = mask

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from hoyomusic.tune import LETTERS, MODE_FIFTHS, Key, Pitch
+from hoyomusic.tune import LETTERS, Key, Pitch
 from hoyomusic.vocab import Vocabulary
 from hoyomusic.vocab.tokens import TICKS_PER_WHOLE, Kind, Relative
 
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 # Lengths that are multiples of a 64th lie on the grid; all others belong to a tuplet.
 GRID = TICKS_PER_WHOLE // 64
-
-MODES = tuple(mode for mode in MODE_FIFTHS if mode != "none")
 
 # Masks of lengths that are kept before they are forgotten together.
 MOST_TIMED = 4096
