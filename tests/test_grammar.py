@@ -225,6 +225,24 @@ def test_no_section_begins_just_before_the_end() -> None:
     assert "ending:1" in allowed_names(grammar, f"{LONG} |: 1@1/2 | 1@1/2 |")
 
 
+@pytest.mark.parametrize("asked", ["bars", "length"])
+def test_any_bars_can_be_gone_on_from(asked: str) -> None:
+    """Music that this wish would not have allowed: another range, more bars, more tokens than a bar's share."""
+    vocabulary = VOCABULARIES["fused"]
+    for seed in range(30):
+        elsewhere = Grammar(vocabulary, Wish(bars=8, metre=Metre(2, 4)))
+        ids = walk(elsewhere, seed, ("tuplets", "signs", "longest")[seed % 3])[0]
+        numbers = random.Random(seed)
+        prime = ids[: numbers.randrange(6, min(len(ids) - 2, 150))]
+        grammar = Grammar(vocabulary, Wish(lowest=60, highest=74, finals=(0,), **{asked: len(prime) + 24}))
+        state = grammar.start()
+        for index in prime:
+            grammar.advance(state, index)
+        while state.phase is not Phase.DONE:
+            grammar.advance(state, numbers.choice(grammar.allowed(state)))
+            assert state.taken < 50_000
+
+
 def test_a_batch_is_stepped_like_its_tunes() -> None:
     grammar = Grammar(VOCABULARIES["fused"], Wish(bars=4, form="AABA"))
     tunes = [walk(grammar, seed)[0] for seed in range(5)]

@@ -232,6 +232,7 @@ class Grammar:
     # ------------------------------------------------------------------ bars
 
     def _begin_bar(self, state: State, behind: Kind) -> Place:
+        state.bars_left = max(state.bars_left, 1)
         if self._budget is not None:
             self._budget.forecast(state)
         if state.section_start and not state.ending:
@@ -248,7 +249,7 @@ class Grammar:
         state.watched = NEVER
         if most is not None and most > AMPLE:
             state.watched, most = state.taken + most - AMPLE, None
-        place = Place(
+        return Place(
             Phase.OPENING if behind in BAR_ENDS else Phase.OPENED,
             signs,
             frame,
@@ -260,9 +261,6 @@ class Grammar:
             least=least,
             most=most,
         )
-        while place.least and not self._notes.known(self._notes.node(place)).mask.any():
-            place = place._replace(least=place.least - 1)  # a bar so short takes no such number of tokens
-        return place
 
     def _signs(self, state: State, behind: Kind) -> tuple[tuple[int, ...], bool]:
         """The signs that may come next, `behind` a bar line or a sign, and whether one must."""
@@ -317,6 +315,7 @@ class Grammar:
         last = state.bars_left == 1 or (wish.form == "AABA" and state.sections == 0)
         frame = Frame(
             self._tones(state),
+            state.full,
             stop=state.full if goes_on else complement,
             leads_on=goes_on,
             close_at=complement if ends else -1,

@@ -20,8 +20,8 @@ CHORD_NOTES = 4
 # With so many tokens to spend any note, chord or tie that fits is allowed: the rest of the bar needs fewer.
 AMPLE = 20
 
-# Nodes and edges that are kept before all are forgotten, some tens of MB; the row of a mask is as large as so many.
-MOST_KEPT = 200_000
+# Nodes and edges that are kept before all are forgotten, at most some 100 MB; the row of a mask is as large as so many.
+MOST_KEPT = 60_000
 ROW_WEIGHT = 10
 
 
@@ -29,6 +29,7 @@ class Frame(NamedTuple):
     """What one bar keeps to: all that its notes need to know of the tune around them. Times are ticks."""
 
     tones: Tones
+    full: int
     stop: int  # where its notes must end
     leads_on: bool  # whether a plain bar line may follow at `stop`
     close_at: int  # where the section may end, -1: nowhere
@@ -139,7 +140,7 @@ class Notes:
         if node.store is not self.store:
             node = self.node(node.place)
         if node.mask is None:
-            node.row = self.store.row(self.mask(node.place))
+            node.row = self.store.row(self._relaxed_mask(node.place))
             node.mask = self.store.table[node.row]
             node.mask.flags.writeable = False
         return node
@@ -171,6 +172,20 @@ class Notes:
         mask[list(place.signs)] = True
         return mask
 
+    def _relaxed_mask(self, place: Place) -> np.ndarray:
+        """`mask`, with the bounds on tokens moved as little as leaves a choice.
+
+        That is needed where a bar is so short that it takes no such number, and behind ids that were not allowed.
+        """
+        mask = self.mask(place)
+        while place.least and not mask.any():
+            place = place._replace(least=place.least - 1)
+            mask = self.mask(place)
+        while place.most is not None and place.most < AMPLE and not mask.any():
+            place = place._replace(most=place.most + 1)
+            mask = self.mask(place)
+        return mask
+
     def _note_mask(self, place: Place) -> np.ndarray:
         """Notes and lengths that fit into what is left of the bar."""
         frame, tables = place.frame, self.tables
@@ -200,7 +215,7 @@ class Notes:
         key = (room, place.tuplet, place.done, place.length, ending, place.least, most)
         found = self._lengths_within.get(key)
         if found is None:
-            if len(self._lengths_within) >= MOST_KEPT // 20:
+            if len(self._lengths_within) >= MOST_KEPT // 6:
                 self._lengths_within.clear()
             one, two = (
                 frozenset(each for each in fitting if self._can_fill(place, each, place.least - cost, most - cost))
@@ -265,10 +280,13 @@ class Notes:
 
     def _take_note(self, place: Place, pitch: tuple[int, int] | None, length: int) -> Place:
         tuplet, done = self.rhythm.follow(place.tuplet, place.done, length)
+        frame, position = place.frame, place.position + length
+        if position > frame.stop:  # music from elsewhere has passed the end: there must be another bar
+            frame = frame._replace(stop=frame.full, leads_on=True, close_at=-1, sign=-1, final=False)
         taken = Place(
             Phase.FILLING,
-            frame=place.frame,
-            position=place.position + length,
+            frame=frame,
+            position=position,
             tuplet=tuplet,
             done=done,
             length=length if self._sticky else 0,
