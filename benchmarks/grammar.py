@@ -2,8 +2,8 @@
 
     python -m benchmarks.grammar
 
-Grammar, model and sampling are timed on the same tunes, token by token and in turn, so that a busy machine slows all
-alike; the ratio of their medians is what to read. The first batch of tunes is told apart: it finds the grammar's
+Grammar, model (with its recall) and sampling are timed on the same tunes, token by token and in turn, so that a busy
+machine slows all alike; the ratio of their medians is what to read. The first batch of tunes is told apart: it finds the grammar's
 tables empty, all others find what tunes before them left there.
 """
 
@@ -17,6 +17,7 @@ import numpy as np
 from hoyomusic.generator import HoyoMusicGenerator
 from hoyomusic.grammar import Grammar, Phase, Wish
 from hoyomusic.grammar.notes import build_notes
+from hoyomusic.recall import Recall
 from hoyomusic.runtime import one_thread
 from hoyomusic.sampling import SamplingConfig, sample
 
@@ -51,6 +52,7 @@ def time_batch(generator: HoyoMusicGenerator, grammar: Grammar, batch: int, firs
     """What each step of a batch of tunes cost a token, until the first of them has ended."""
     tunes = list(range(first, first + batch))
     states = [grammar.start() for _ in tunes]
+    recalls = [Recall(grammar.vocabulary) for _ in tunes]
     memory, step = generator.runtime.start(batch), 0
     ids = np.full(batch, grammar.vocabulary.ids["<s>"])
     found = []
@@ -63,7 +65,10 @@ def time_batch(generator: HoyoMusicGenerator, grammar: Grammar, batch: int, firs
             return found
         masks = grammar.masks(states)
         marks.append(time.process_time())
-        logits, memory = generator.runtime.step(ids, np.ones(batch, int), np.array(clocks), memory)
+        for recall, index in zip(recalls, ids.tolist(), strict=True):
+            recall.take(index)
+        told = np.array([recall.told() for recall in recalls])
+        logits, memory = generator.runtime.step(ids, np.ones(batch, int), np.array(clocks), memory, told)
         marks.append(time.process_time())
         ids = sample(logits, masks, SamplingConfig(), seed=1, tunes=tunes, step=step)
         marks.append(time.process_time())
