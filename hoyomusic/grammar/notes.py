@@ -20,7 +20,7 @@ CHORD_NOTES = 4
 # With so many tokens to spend any note, chord or tie that fits is allowed: the rest of the bar needs fewer.
 AMPLE = 20
 
-# Nodes and edges that are kept before all are forgotten, at most some 100 MB; the row of a mask is as large as so many.
+# Nodes and edges that are kept before all are forgotten, at most some 150 MB; the row of a mask is as large as so many.
 MOST_KEPT = 60_000
 ROW_WEIGHT = 10
 
