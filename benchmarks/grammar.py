@@ -2,9 +2,9 @@
 
     python -m benchmarks.grammar
 
-Grammar, model (with its recall) and sampling are timed on the same tunes, token by token and in turn, so that a busy
-machine slows all alike; the ratio of their medians is what to read. The first batch of tunes is told apart: it finds the grammar's
-tables empty, all others find what tunes before them left there.
+Grammar, model (with its recall) and sampling are timed on the same tunes, token by token and in turn, so that a
+busy machine slows all alike; the ratio of their medians is what to read. The first batch of tunes is told apart: it
+finds the grammar's tables empty, all others find what tunes before them left there.
 """
 
 from __future__ import annotations
