@@ -30,7 +30,7 @@ from hoyomusic.regions import Region, find_region
 from hoyomusic.request import Request, describe_options
 from hoyomusic.runtime import NumpyRuntime, Runtime, fold, one_thread
 from hoyomusic.score import choose_tempo
-from hoyomusic.styling import name_tune, style
+from hoyomusic.styling import draw_finals, name_tune, style
 from hoyomusic.tune import Bar, Header, Note, Tempo, Tune
 from hoyomusic.vocab import Vocabulary
 from hoyomusic.vocab.tokens import Kind
@@ -152,6 +152,8 @@ class HoyoMusicGenerator:
             if wish.tonic is not None and not request.names_mode:
                 wish = replace(wish, mode=None)
             wish = style(region, wish, request.seed, index)
+        else:
+            wish = replace(wish, finals=draw_finals(region, request.seed, index))
         if request.prime is not None:
             key, metre = request.prime.key, request.prime.metre
             wish = replace(wish, tonic=(key.letter, key.accidental), mode=key.mode, metre=metre, scale=None)

@@ -39,7 +39,8 @@ class Region:
     `label` is its id in the hoyoMusic data set and in the model; `tempo` the range of crotchets a
     minute; `metres` the share of each metre, most frequent first; `programs` General MIDI melody
     instruments, counted from 0, first choice first. `scales` is empty for a learned nation: its
-    scale is in its tunes. `borrows` names the learned nation whose melodic habits a styled one takes.
+    scale is in its tunes. `finals` are the shares of its tunes that end on certain degrees (in semitones above
+    the tonic; a third is of either kind), the rest end anywhere: learned nations only. `borrows` names the learned nation whose melodic habits a styled one takes.
     `about` says in a sentence what it is made of.
     """
 
@@ -52,6 +53,7 @@ class Region:
     tempo: tuple[int, int]
     programs: tuple[int, ...]
     scales: tuple[Scale, ...] = ()
+    finals: tuple[tuple[tuple[int, ...], int], ...] = ()
     borrows: str = "Teyvat"
 
 
@@ -61,18 +63,21 @@ REGIONS: tuple[Region, ...] = (
         "the general label: every tune of the corpus, of all nations and of none",
         (("2/4", 30), ("4/4", 25), ("3/4", 18), ("6/8", 17), ("2/2", 5), ("3/8", 4)),
         (84, 120), (73, 46, 40),
+        finals=(((0,), 77), ((3, 4), 9), ((7,), 7)),
     ),
     Region(
         1, "Mondstadt", "蒙德", True,
         "Irish, Scottish and Northumbrian dance tunes and airs (O'Neill, Aird, Northumbrian Minstrelsy)",
         (("6/8", 31), ("4/4", 20), ("2/2", 20), ("2/4", 14), ("3/4", 9), ("9/8", 4)),
         (96, 126), (73, 74, 46, 110),
+        finals=(((0,), 83), ((2,), 5), ((7,), 4)),
     ),
     Region(
         2, "Liyue", "璃月", True,
         "Chinese folk song, mostly of Han villages in the north (Essen collection)",
         (("2/4", 83), ("4/4", 9), ("3/4", 5)),
         (66, 108), (107, 73, 15, 110),
+        finals=(((7,), 50), ((9,), 18), ((0,), 16), ((2,), 12)),
     ),
     Region(
         3, "Inazuma", "稻妻", False,
@@ -104,6 +109,7 @@ REGIONS: tuple[Region, ...] = (
         "song of Lorraine, Alsace and Luxembourg (Essen collection), not French dance music",
         (("2/4", 28), ("4/4", 25), ("3/4", 25), ("6/8", 13), ("3/8", 6)),
         (84, 140), (21, 6, 71, 40),
+        finals=(((0,), 76), ((3, 4), 19), ((7,), 3)),
     ),
     Region(
         6, "Natlan", "纳塔", False,

@@ -1,4 +1,4 @@
-"""What a nation adds to a wish: for those without tunes scale and metre, for all a title; drawn by the seed."""
+"""What a nation adds to a wish: to those without tunes scale and metre, to the others an end; a title; drawn by the seed."""
 
 from __future__ import annotations
 
@@ -31,6 +31,20 @@ def style(region: Region, wish: Wish, seed: int, index: int) -> Wish:
         other = Pitch.from_midi(Pitch(*tonic, 4).midi)
         tonic = (other.letter, other.accidental)
     return replace(wish, tonic=tonic, mode=mode, metre=metre, scale=scale.semitones, finals=scale.finals)
+
+
+def draw_finals(region: Region, seed: int, index: int) -> tuple[int, ...] | None:
+    """The degrees on which tune `index` is to end, drawn as often as the nation's tunes end on them; None: any.
+
+    A model that has learned the nation finds the tonic less often than its tunes do: it does not know that it is
+    about to end until the last bar.
+    """
+    drawn = draw(seed, index, "final", 100)
+    for degrees, share in region.finals:
+        if drawn < share:
+            return degrees
+        drawn -= share
+    return None
 
 
 def draw(seed: int, index: int, what: str, count: int) -> int:

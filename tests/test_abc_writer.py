@@ -55,7 +55,7 @@ WRITTEN = {
     "three plays": ("|::A::|", "|:: A ::|"),
     "endings on one line": ("A|[1,2B:|\n[3c||d", "|: A |1-2 B :|3 c ||\nd |]"),
     "four bars a line": ("A|B|c|d|e|f", "A | B | c | d |\ne | f |]"),
-    "no line looks like a field": ("A|B|c|d|\nA:|", "|: A | B | c | d |\nA :|"),
+    "no line looks like a field": ("A|B|c|d|\nA:|", "|: A | B | c | d |\nA1 :|"),
     "changes": ("A4[K:D]|c4[M:3/4]|d6", "A4 | [K:D] c4 | [M:3/4] d6 |]"),
 }  # fmt: skip
 

@@ -17,10 +17,10 @@ from hoyomusic.errors import CheckpointError, GenerationError, UsageError
 from hoyomusic.generator import Composition, HoyoMusicGenerator, strip_form
 from hoyomusic.grammar import Wish
 from hoyomusic.novelty import NoveltyIndex
-from hoyomusic.regions import REGIONS, find_region
+from hoyomusic.regions import REGIONS, Region, find_region
 from hoyomusic.request import Request, read_wished_key, read_wished_metre
 from hoyomusic.sampling import SamplingConfig
-from hoyomusic.styling import draw, name_tune, style
+from hoyomusic.styling import draw, draw_finals, name_tune, style
 from hoyomusic.tune import Key, Metre, Tune
 from hoyomusic.vocab import Vocabulary, count_bars
 
@@ -86,7 +86,10 @@ def test_the_range_is_kept_in_every_note(generator: HoyoMusicGenerator) -> None:
         assert 60 <= min(numbers) <= max(numbers) <= 74
 
 
-def test_guidance_goes_from_the_general_label_to_the_nation(generator: HoyoMusicGenerator) -> None:
+def test_guidance_goes_from_the_general_label_to_the_nation(
+    generator: HoyoMusicGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hoyomusic.generator.draw_finals", lambda *nation_and_seed: None)
     plain, whole, none, more = (
         compose(generator, "Liyue", count=5, seed=8, guidance=guidance) for guidance in (1, 1.0, 0, 3)
     )
@@ -195,6 +198,18 @@ def test_a_styled_nation_that_was_learned_is_no_longer_styled(generator: HoyoMus
     assert learned.has_learned(find_region("Inazuma"))
     assert not learned.has_learned(find_region("Sumeru"))
     assert compose(learned, "Inazuma", seed=2)[0].tune != compose(generator, "Inazuma", seed=2)[0].tune
+
+
+@pytest.mark.parametrize("region", [region for region in REGIONS if region.finals], ids=lambda region: region.name)
+def test_tunes_of_a_learned_nation_end_where_its_tunes_end(generator: HoyoMusicGenerator, region: Region) -> None:
+    drawn = [draw_finals(region, seed, 3) for seed in range(2000)]
+    for degrees, share in region.finals:
+        assert drawn.count(degrees) / 20 == pytest.approx(share, abs=4)
+    assert drawn.count(None) / 20 == pytest.approx(100 - sum(share for _, share in region.finals), abs=4)
+    for made in compose(generator, region.name, count=12, seed=6):
+        finals = draw_finals(region, 6, made.index)
+        last = [note for note in made.tune.notes() if note.pitches][-1].top.midi - made.tune.key.tonic_pitch.midi
+        assert finals is None or last % 12 in finals
 
 
 def test_style_chooses_a_scale_of_the_asked_mode() -> None:

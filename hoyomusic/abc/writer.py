@@ -6,6 +6,7 @@ triplets, and accidentals are repeated wherever two readers could differ on how 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from fractions import Fraction
@@ -18,6 +19,7 @@ from hoyomusic.tuplets import Tuplet, group_tuplets
 BARS_A_LINE = 4
 LINE_WIDTH = 100  # characters after which a bar is broken between notes
 MAXIMUM_BEAM = 8  # notes under one beam
+_BARE_NOTE = re.compile(r"^([A-Ga-g])(?= :)")
 _UNIT = 8  # lengths are counted in quavers: L:1/8
 _LARGEST_WRITTEN = 9999  # in a length under a bracket; beyond it the length is spelled out
 
@@ -241,4 +243,5 @@ def _wrapped(words: list[str]) -> list[str]:
             lines.append(word)
         else:
             lines[-1] += f" {word}"
-    return lines
+    # A line that starts with a letter and a colon is taken for a field by some, also with a space between.
+    return [_BARE_NOTE.sub(r"\g<1>1", line) for line in lines]
