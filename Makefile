@@ -21,8 +21,8 @@ model: $(VENV)/installed
 	$(HOYO) train --epochs 7 --out models/begun.pth
 	$(HOYO) resume models/begun.pth --epochs 8 --learning-rate 0.0008
 	$(HOYO) train --from models/begun.pth --dropout 0.3 --epochs 2 --learning-rate 0.0015 --out models/retrained.pth
-	$(HOYO) resume models/retrained.pth --epochs 4 --learning-rate 0.0005
-	$(HOYO) resume models/retrained.pth --epochs 5 --learning-rate 0.00015
+	$(HOYO) resume models/retrained.pth --epochs 3 --learning-rate 0.0005
+	$(HOYO) resume models/retrained.pth --epochs 4 --learning-rate 0.00015
 
 clean:
 	rm -rf $(VENV)

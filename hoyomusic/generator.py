@@ -76,15 +76,16 @@ class HoyoMusicGenerator:
         self.path = path
 
     @classmethod
-    def load(cls, model: str | Path | None = None) -> HoyoMusicGenerator:
+    def load(cls, model: str | Path | None = None, *, exact: bool = True) -> HoyoMusicGenerator:
         """The generator of a model file: a path, ``"default"``, or None for the user's own if there is one.
 
+        `exact` as `NumpyRuntime` takes it: without it many tunes are made in half the time, but not the same everywhere.
         Raises CheckpointError where there is no model, or where it is damaged or not ours.
         """
         path = checkpoint.find_model(model)
         loaded = checkpoint.load_arrays(path)
         return cls(
-            NumpyRuntime(fold(loaded.weights)),
+            NumpyRuntime(fold(loaded.weights), exact=exact),
             Vocabulary.from_dict(loaded.vocab),
             identity=loaded.identity,
             provenance=loaded.provenance,

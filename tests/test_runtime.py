@@ -83,6 +83,13 @@ def test_equals_the_network_with_recall():
         np.testing.assert_allclose(logits, expected[:, step].numpy(), rtol=0, atol=2e-5)
 
 
+def test_rows_that_are_multiplied_together_are_nearly_the_same():
+    sizes = ModelConfig(30, 4, 6, embedding=12, hidden=64, layers=2)
+    weights, inputs = fold(make_model(sizes).arrays()), make_inputs(sizes, 9, 20)
+    exact, together = walk(NumpyRuntime(weights), *inputs), walk(NumpyRuntime(weights, exact=False), *inputs)
+    np.testing.assert_allclose(together, exact, rtol=0, atol=1e-5)
+
+
 def test_folding_knows_the_epsilon_of_training():
     assert runtime.NORM_EPSILON == networks.NORM_EPSILON
 

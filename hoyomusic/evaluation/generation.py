@@ -60,8 +60,8 @@ def _compose(model: Path, request: Request) -> list[Composition]:
 
 @lru_cache(maxsize=1)
 def _load(model: Path) -> HoyoMusicGenerator:
-    """The generator of this process, loaded when it is first asked to compose."""
-    return HoyoMusicGenerator.load(model)
+    """The generator of this process, loaded when it is first asked to compose; figures need no last bits."""
+    return HoyoMusicGenerator.load(model, exact=False)
 
 
 def _ignore_interrupts() -> None:
