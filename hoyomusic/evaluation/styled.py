@@ -52,22 +52,20 @@ def measure_obedience(region: Region, tunes: Sequence[Tune]) -> Obedience:
     for tune in tunes:
         home = tune.key.tonic_pitch.midi
         degrees = [(pitch.midi - home) % 12 for note in tune.notes() for pitch in note.pitches]
-        # The scale's name is not written in a tune: it must fit one of those of its mode.
-        outside, scale = min(
-            (
-                (sum(degree not in scale.semitones for degree in degrees), scale)
-                for scale in region.scales
-                if scale.mode == tune.key.mode
-            ),
-            default=(len(degrees), region.scales[0]),
-        )
+        # The scale's name is not written in a tune: it must fit one of those of its mode, and may fit several.
+        outside = {
+            scale: sum(degree not in scale.semitones for degree in degrees)
+            for scale in region.scales
+            if scale.mode == tune.key.mode
+        }
+        fewest = min(outside.values(), default=len(degrees))
         notes += len(degrees)
-        notes_outside += outside
+        notes_outside += fewest
         bars += len(tune.bars)
         bars_outside += sum(str(metre) not in metres for metre in tune.metres())
         tempo = tune.header.tempo
         tempos_outside += tempo is None or not region.tempo[0] <= tempo.quarters_per_minute <= region.tempo[1]
-        at_rest += degrees[-1] in scale.finals
+        at_rest += any(degrees[-1] in scale.finals for scale, count in outside.items() if count == fewest)
     return Obedience(
         region.name, len(tunes), notes, notes_outside, bars, bars_outside, tempos_outside, at_rest / len(tunes)
     )
