@@ -36,7 +36,7 @@ def list_settings(default: Path, unlearned: Path, tunes: int) -> list[tuple[str,
         ("random weights", unlearned, Request("Mondstadt", count=tunes, seed=3)),
     ]
     settings += [(region.name, default, Request(region.name, count=tunes, seed=4)) for region in REGIONS]
-    settings += [(metre, default, Request("Mondstadt", count=tunes, seed=5, metre=metre)) for metre in METRES]
+    settings += [(f"{metre}, 8 bars", default, Request("Mondstadt", count=tunes, seed=5, metre=metre, bars=8)) for metre in METRES]
     few = max(1, tunes // 4)
     for form in ("AABB", "AABA", "through"):
         settings.append((f"{form}, 16 bars", default, Request("Mondstadt", count=few, seed=6, form=form, bars=16)))

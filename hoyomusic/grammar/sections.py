@@ -118,7 +118,7 @@ class Sections:
             self.wish.form is None
             and not state.section_start
             and state.upbeat == 0
-            and (not state.repeat_open or state.ending == 3)
+            and not state.repeat_open
             and state.bars_left >= SHORTEST_SECTION
         )
 
