@@ -35,9 +35,10 @@ def spell(text: str) -> tuple[str, ...]:
 # A few made-up tunes in the published words.
 TUNES = tuple(spell(text) for text in (
     "[L:1/8] [M:2/4] [K:GMaj] |: G A B c | d B A F | G A B c | d B G 2 :| |: d e d c | B A G F | d e d c | B A G 2 :|",
-    "[L:1/8] [M:3/4] [K:DMin] A 2 d 2 f 2 | e 2 ^c 2 A 2 | =B 2 ^c 2 d 2 | d 4 A 2 | A 2 d 2 f 2 | e 2 ^c 2 A 2 | d 6 |",
+    "[L:1/8] [M:3/4] [K:DMin] A 2 d 2 f 2 | e 2 ^c 2 A 2 | =B 2 ^c 2 d 2 | d 4 A 2 | A 2 d 2 f 2 | e 2 ^c 2 A 2 |",
     "[L:1/16] [M:2/4] [K:AMaj] a > g f < e (3 d e f g 2 | [ A c ] 4 e 4 | a > g f < e (3 d e f g 2 | a 8 |",
-    "[L:1/8] [M:2/4] [K:CMaj] c d e f | g e d B | c d e f | g e c 2 | [K:FMaj] f g a b | c' a g e | f g a b | c' a f 2 |",
+    "[L:1/8] [M:2/4] [K:CMaj] c d e f | g e d B | c d e f | g e c 2 | "
+    "[K:FMaj] f g a b | c' a g e | f g a b | c' a f 2 |",
 ))
 
 

@@ -38,7 +38,8 @@ class Tunes:
     def chosen(self, wanted: Iterable[bool]) -> Tunes:
         """The tunes that are wanted."""
         keep = [index for index, want in enumerate(wanted) if want]
-        return Tunes(*(tuple(part[index] for index in keep) for part in (self.words, self.clusters, self.from_folkwiki)))
+        parts = (self.words, self.clusters, self.from_folkwiki)
+        return Tunes(*(tuple(part[index] for index in keep) for part in parts))
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,10 @@ def to_melody(words: Sequence[str]) -> Tune:
 
 # What the network is given.
 
-CANDIDATES = ("echo 1", "echo 2", "echo of intervals", "echo of rhythm", *(f"{lag} bars before" for lag in clock.LAGS), "section before", "kin 1", "kin 2")
+CANDIDATES = (
+    "echo 1", "echo 2", "echo of intervals", "echo of rhythm", *(f"{lag} bars before" for lag in clock.LAGS),
+    "section before", "kin 1", "kin 2",
+)
 STRENGTHS = 256
 COLUMNS = {**clock.COLUMNS, "source": 2}
 
@@ -195,7 +199,7 @@ def _assemble(tunes: Tunes, encoded, kin, kin_strengths, language: Language) -> 
 
 
 def _find_shifted_echoes(ids: Sequence[int], language: Language) -> tuple[np.ndarray, np.ndarray]:
-    """What followed the longest match of the intervals so far, moved to where the tune is now; and of the rhythm so far.
+    """What followed the longest match of the intervals so far, moved to where the tune is, and of the rhythm so far.
 
     Arrays (n, 2) as of `recall.find_echoes`, one column for each of the two. The rhythm names no pitch: where
     a pitch followed, it says nothing but the length of its match.
@@ -220,7 +224,7 @@ def _find_shifted_echoes(ids: Sequence[int], language: Language) -> tuple[np.nda
 
 
 def _count_right(guesses: np.ndarray, ids: Sequence[int]) -> np.ndarray:
-    """For each position and source of `guesses` (n, F): how many of its latest guesses in a row were right, at most 15."""
+    """For each place and source of `guesses` (n, F): how many of its latest in a row were right, at most 15."""
     counts = np.zeros(guesses.shape, np.int64)
     for place in range(1, len(guesses)):
         made = guesses[place - 1] != START

@@ -39,7 +39,7 @@ class Plan:
     weight_decay: float = 0.02
     clip: float = 1.0
     averaging: float = 0.998
-    mixed: float = 0.6
+    mixed: float = 0.5
     seed: int = 0
 
     def rate(self, spent: float) -> float:
@@ -66,9 +66,10 @@ def train(
     config: NetworkConfig, material: dict[str, Material], plan: Plan, path: Path, report: Callable[[Progress], None],
     clock: Callable[[], float] = time.process_time,
 ) -> tuple[Network, Network]:
-    """The averaged network and the last one. `path` keeps the state after each epoch; a run that finds one goes on from it.
+    """The averaged network and the last one.
 
-    `clock` tells the seconds that the budget counts.
+    `path` keeps the state after each epoch; a run that finds one goes on from it. `clock` tells the seconds
+    that the budget counts.
     """
     network = Network(config, seed=plan.seed).train()
     average = copy.deepcopy(network).requires_grad_(False).eval()

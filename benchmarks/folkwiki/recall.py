@@ -109,7 +109,7 @@ def find_kin(
 
 
 def _rank_contexts(line: np.ndarray, depth: np.ndarray) -> list[np.ndarray]:
-    """For each of `LEVELS`, a number for the last so many ids at each position: equal where they are, in their order."""
+    """For each of `LEVELS`, a number for the last so many ids at each position: equal and ordered as they are."""
     ranks = [np.unique(line, return_inverse=True)[1]]
     for level in LEVELS[:-1]:
         ranks.append(np.unique(_join(ranks[-1], level, depth), return_inverse=True)[1])
