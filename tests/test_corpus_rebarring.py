@@ -1,6 +1,7 @@
 """Bars by arithmetic: worked examples, and what must hold for any tune."""
 
 from fractions import Fraction
+from itertools import cycle
 
 import pytest
 from hypothesis import given, settings
@@ -82,7 +83,7 @@ def test_any_choice_of_bar_lines_on_the_grid_gives_the_full_grid(eighths, upbeat
     upbeat = min(upbeat, beats)
     grid = cut([note(length) for length in eighths], Fraction(upbeat, 8), Fraction(beats, 8))
     sparse = [grid[0]]
-    for keep, bar in zip(written, grid[1:], strict=False):
+    for keep, bar in zip(cycle(written), grid[1:], strict=False):
         if keep or len(sparse) == 1:
             sparse.append(bar)
         else:
