@@ -6,7 +6,7 @@ The score is the mean of three marks, each from 0 to 1:
   lost. 1 within `BAND` of the nats per note that held-out real tunes cost, falling to 0 at three times that;
 - structure: of its bars a real tune says some again and some not. 1 where the share of bars that stood
   before lies within `RETURNS`, falling to 0 at none and at all;
-- novelty: 1 where no `QUOTED` notes in a row are those of a training tune, falling to 0 at twice as many.
+- novelty: 1 where no `QUOTATION` notes in a row are those of a training tune, falling to 0 at twice as many.
 """
 
 from __future__ import annotations
@@ -14,15 +14,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from hoyomusic.novelty import Novelty
+from hoyomusic.novelty import QUOTATION, Novelty
 from hoyomusic.tune import Tune
 
 # Half the width of the natural band, as a share of what real tunes cost; and the shares of bars that return in
 # held-out tunes of Mondstadt, of which a tenth lie below and a tenth above.
 BAND = 0.3
 RETURNS = (0.05, 0.4)
-# As many notes of a training tune in a row, in any key, are a quotation.
-QUOTED = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +54,7 @@ def mark(tune: Tune, nats_per_note: float, expected: float | None, novelty: Nove
         returning_bars=returning,
         likelihood=_fall(distance, 1, 3),
         structure=min(1.0, returning / low, (1 - returning) / (1 - high)),
-        novelty=1.0 if novelty is None else _fall(novelty.longest, QUOTED - 1, 2 * QUOTED),
+        novelty=1.0 if novelty is None else _fall(novelty.longest, QUOTATION - 1, 2 * QUOTATION),
     )
 
 

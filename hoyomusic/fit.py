@@ -346,7 +346,8 @@ class _Run:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
             logits, carried = self.model(
                 *(_tensor(part, self.device) for part in (batch.ids, batch.region, batch.clock)), self.carried,
-                recall=_tensor(batch.recall, self.device), valid=_tensor(batch.valid, self.device), reset=_tensor(batch.reset, self.device),
+                recall=_tensor(batch.recall, self.device),
+                valid=_tensor(batch.valid, self.device), reset=_tensor(batch.reset, self.device),
                 key=(self.config.seed, self.epoch, self.segment),
             )
         loss = _summed_loss(logits, _targets(batch, self.device)) / max(batch.tokens, 1)

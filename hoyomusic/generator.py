@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 
 from hoyomusic import __version__, checkpoint, sampling
-from hoyomusic.audition import QUOTED, Mark, mark
+from hoyomusic.audition import Mark, mark
 from hoyomusic.errors import GenerationError, UsageError, VocabularyError
 from hoyomusic.grammar import Grammar, Phase, State, Wish
 from hoyomusic.grammar.state import SHORTEST_LENGTH
-from hoyomusic.novelty import Novelty, NoveltyIndex, find_index
+from hoyomusic.novelty import QUOTATION, Novelty, NoveltyIndex, find_index
 from hoyomusic.recall import Recall
 from hoyomusic.regions import Region, find_region
 from hoyomusic.request import Request, describe_options
@@ -79,7 +79,7 @@ class HoyoMusicGenerator:
     def load(cls, model: str | Path | None = None, *, exact: bool = True) -> HoyoMusicGenerator:
         """The generator of a model file: a path, ``"default"``, or None for the user's own if there is one.
 
-        `exact` as `NumpyRuntime` takes it: without it many tunes are made in half the time, but not the same everywhere.
+        `exact` as `NumpyRuntime` takes it: without it many tunes are made in half the time, not the same everywhere.
         Raises CheckpointError where there is no model, or where it is damaged or not ours.
         """
         path = checkpoint.find_model(model)
@@ -95,6 +95,10 @@ class HoyoMusicGenerator:
     def has_learned(self, region: Region) -> bool:
         """Whether the model knows this nation from tunes; else it is styled by rule."""
         return region.label == 0 or region.name in self.provenance.get("learned", ())
+
+    def label_of(self, region: Region) -> int:
+        """The label that the model hears for a nation: its own, or if it is not learned that of the one it borrows."""
+        return region.label if self.has_learned(region) else find_region(region.borrows).label
 
     def compose(self, request: Request) -> Iterator[Composition]:
         """The tunes of a request, in order; each hangs on model, options, seed and its own index alone.
@@ -126,17 +130,17 @@ class HoyoMusicGenerator:
     ) -> Composition:
         """The best candidate, and where nothing may be quoted the best that quotes nothing: more are tried for it."""
         made = [self._finish(voice, request, region) for voice in candidates]
-        kept = [tune for tune in made if not (request.novel and tune.novelty.longest >= QUOTED)]
+        kept = [tune for tune in made if not (request.novel and tune.novelty.longest >= QUOTATION)]
         while not kept:
             if len(made) >= request.candidates + NOVEL_ATTEMPTS:
                 raise GenerationError(
-                    f"each of {len(made)} candidates shares {QUOTED} notes in a row with a training tune",
+                    f"each of {len(made)} candidates shares {QUOTATION} notes in a row with a training tune",
                     where="--novel", remedy="try another seed or a higher --temperature",
                 )
             voice = self._begin(request, region, wish, candidates[0].index, len(made), primed)
             self._sample([voice], request)
             made.append(self._finish(voice, request, region))
-            kept = [tune for tune in made[-1:] if tune.novelty.longest < QUOTED]
+            kept = [tune for tune in made[-1:] if tune.novelty.longest < QUOTATION]
         best = kept[0]
         if request.candidates > 1:
             best = max(kept, key=lambda tune: (tune.marks[0].score, -tune.candidate))
@@ -147,9 +151,7 @@ class HoyoMusicGenerator:
         self, request: Request, region: Region, wish: Wish, index: int, candidate: int, primed: list[int]
     ) -> _Voice:
         """One tune's automaton, with the nation's style drawn for it where the nation is not learned."""
-        label = region.label
         if not self.has_learned(region):
-            label = find_region(region.borrows).label
             if wish.tonic is not None and not request.names_mode:
                 wish = replace(wish, mode=None)
             wish = style(region, wish, request.seed, index)
@@ -158,7 +160,7 @@ class HoyoMusicGenerator:
         if request.prime is not None:
             key, metre = request.prime.key, request.prime.metre
             wish = replace(wish, tonic=(key.letter, key.accidental), mode=key.mode, metre=metre, scale=None)
-        return _Voice(_build_grammar(self.vocabulary, wish), index, candidate, label, primed)
+        return _Voice(_build_grammar(self.vocabulary, wish), index, candidate, self.label_of(region), primed)
 
     def _sample(self, voices: list[_Voice], request: Request) -> None:
         """Fill the voices, on one thread."""

@@ -37,6 +37,8 @@ from hoyomusic.storage import write_atomically
 from hoyomusic.tune import Tune
 
 WINDOW = 8
+# A run of so many notes that a training tune has too, in interval and rhythm, is a quotation.
+QUOTATION = 16
 SUFFIX = ".index"
 FORMAT = "hoyomusic index of training tunes"
 VERSION = 1

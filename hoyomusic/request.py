@@ -29,7 +29,7 @@ class Request:
     `range` lowest and highest note (``"G3-D6"``); `guidance` how strongly a learned nation speaks: 0 not at all,
     1 as its tunes do, above 1 louder than they (classifier-free guidance, Ho & Salimans 2022, on logits);
     `form` is ``AABB``, ``AABA`` or ``through``; `prime` a tune whose bars the new ones go on from. Of
-    `candidates` tunes the best is kept (see `audition`); `novel` keeps none that shares `audition.QUOTED`
+    `candidates` tunes the best is kept (see `audition`); `novel` keeps none that shares `novelty.QUOTATION`
     notes in a row with a training tune. Raises UsageError for what cannot be granted.
     """
 
@@ -53,10 +53,7 @@ class Request:
         find_region(self.region)
         if not 1 <= self.count <= MOST_TUNES:
             raise UsageError(f"{self.count} tunes", where="--count", remedy=f"ask for 1 to {MOST_TUNES}")
-        if not 0 <= self.seed <= LARGEST_SEED:
-            raise UsageError(
-                f"the seed {self.seed}", where="--seed", remedy=f"give a whole number from 0 to {LARGEST_SEED}"
-            )
+        check_seed(self.seed)
         if self.tempo is not None and not 20 <= self.tempo <= 400:
             raise UsageError(f"{self.tempo} crotchets a minute", where="--tempo", remedy="ask for 20 to 400")
         if not 0 <= self.guidance <= 10:
@@ -90,6 +87,12 @@ class Request:
             lowest=lowest,
             highest=highest,
         )
+
+
+def check_seed(seed: int) -> None:
+    """Raises UsageError for a seed that the sampler cannot take."""
+    if not 0 <= seed <= LARGEST_SEED:
+        raise UsageError(f"the seed {seed}", where="--seed", remedy=f"give a whole number from 0 to {LARGEST_SEED}")
 
 
 def read_wished_key(text: str) -> Key:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from hoyomusic.abc import parse
-from hoyomusic.audition import QUOTED, mark, share_of_returning_bars
-from hoyomusic.novelty import Novelty
+from hoyomusic.audition import mark, share_of_returning_bars
+from hoyomusic.novelty import QUOTATION, Novelty
 
 REPEATING = "CDEF|GABc|CDEF|c2C2|"
 
@@ -33,7 +33,9 @@ def test_some_bars_return_and_some_do_not(bars: str, expected: float) -> None:
     assert mark(read(bars), 2.0, 2.0, None).structure == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(("longest", "expected"), [(0, 1), (QUOTED - 1, 1), (2 * QUOTED, 0), (QUOTED + 8, 8 / 17)])
+@pytest.mark.parametrize(
+    ("longest", "expected"), [(0, 1), (QUOTATION - 1, 1), (2 * QUOTATION, 0), (QUOTATION + 8, 8 / 17)]
+)
 def test_long_quotations_lower_the_mark(longest: int, expected: float) -> None:
     marked = mark(read(REPEATING), 2.0, 2.0, Novelty(longest, None, 0.5))
     assert marked.novelty == pytest.approx(expected)

@@ -12,11 +12,10 @@ import pytest
 
 from hoyomusic import abc
 from hoyomusic.checkpoint import USER_MODEL, find_model
-from hoyomusic.audition import QUOTED
 from hoyomusic.errors import CheckpointError, GenerationError, UsageError
 from hoyomusic.generator import Composition, HoyoMusicGenerator, strip_form
 from hoyomusic.grammar import Wish
-from hoyomusic.novelty import NoveltyIndex
+from hoyomusic.novelty import QUOTATION, NoveltyIndex
 from hoyomusic.regions import REGIONS, Region, find_region
 from hoyomusic.request import Request, read_wished_key, read_wished_metre
 from hoyomusic.sampling import SamplingConfig
@@ -132,10 +131,10 @@ def test_nothing_is_quoted_where_only_the_novel_is_kept(generator: HoyoMusicGene
     aware = knowing(generator, [first])
     told = compose(aware, "Mondstadt", bars=12, count=2, seed=4)
     assert [made.tune.bars for made in told] == [first.bars, second.bars]
-    assert told[0].novelty.longest >= QUOTED > told[1].novelty.longest
+    assert told[0].novelty.longest >= QUOTATION > told[1].novelty.longest
     assert (told[0].novelty.source, told[0].novelty.new) == ("tune 0", 0)
     kept = compose(aware, "Mondstadt", bars=12, count=2, seed=4, novel=True)
-    assert max(made.novelty.longest for made in kept) < QUOTED
+    assert max(made.novelty.longest for made in kept) < QUOTATION
     assert kept[0].candidate == 1
     assert kept[1].tune.bars == second.bars
 
@@ -145,7 +144,7 @@ def test_novelty_that_cannot_be_had_is_an_error(generator: HoyoMusicGenerator) -
         compose(generator, "Mondstadt", novel=True)
     likeliest = {"bars": 12, "seed": 4, "sampling": SamplingConfig(temperature=0)}
     aware = knowing(generator, [made.tune for made in compose(generator, "Mondstadt", **likeliest)])
-    with pytest.raises(GenerationError, match=f"--novel: each of 65 candidates shares {QUOTED} notes in a row"):
+    with pytest.raises(GenerationError, match=f"--novel: each of 65 candidates shares {QUOTATION} notes in a row"):
         compose(aware, "Mondstadt", novel=True, **likeliest)
 
 

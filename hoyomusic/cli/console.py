@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from hoyomusic.text import printable
@@ -67,16 +68,28 @@ def reading_progress() -> Iterator[Callable[[str, int], None]]:
 @contextmanager
 def tune_progress(total: int) -> Iterator[Callable[[], None]]:
     """A bar with the time left, moved on after each of `total` tunes: on a terminal only, where there are several."""
-    if total < 2 or not sys.stderr.isatty():
+    if total < 2:
         yield lambda: None
+        return
+    with count_progress() as tell:
+        tell(0, total)
+        done = count(1)
+        yield lambda: tell(next(done), total)
+
+
+@contextmanager
+def count_progress() -> Iterator[Callable[[int, int], None]]:
+    """A bar with the time left that is told how many are done, and of how many: on a terminal only."""
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=total)
-        yield lambda: progress.advance(task)
+        task = progress.add_task("", total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 def given(**options: Any) -> dict[str, Any]:

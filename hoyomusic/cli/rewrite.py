@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import secrets
 import shlex
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hoyomusic.cli.console import examples, given, warn
+from hoyomusic.cli.console import count_progress, examples, given, warn
 from hoyomusic.cli.generate import SEEDS_DRAWN
 from hoyomusic.cli.render import LARGEST_FILE
 from hoyomusic.cli.report import Report
@@ -89,7 +86,7 @@ def infill(
     config = _configure(region, seed, temperature, top_k, top_p, particles)
     targets = _plan(source, "infill", config, out, formats)
     tune, generator = _read_tune(source), _load(model)
-    with _progress() as progress:
+    with count_progress() as progress:
         made = infill(generator, tune, first, last, config, progress)
     _write(made, targets, generator, melody_only, force, as_json)
     if not as_json:
@@ -121,7 +118,7 @@ def vary(
     config = _configure(region, seed, temperature, top_k, top_p, particles)
     targets = _plan(source, "vary", config, out, formats)
     tune, generator = _read_tune(source), _load(model)
-    with _progress() as progress:
+    with count_progress() as progress:
         made = vary(generator, tune, amount, config, progress)
     _write(made, targets, generator, melody_only, force, as_json)
     if not as_json:
@@ -214,18 +211,3 @@ def _say_again(command: str, config: RewritingConfig, model: str | None) -> None
 
     chosen = "" if model is None else f" --model {shlex.quote(model)}"
     print(f"again: {command}{describe_config(config)} --seed {config.seed}{chosen}")
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
-    """A bar that tells how many bars are done; on a terminal only."""
-    if not sys.stderr.isatty():
-        yield lambda done, total: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -7,11 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hoyomusic.novelty import NoveltyIndex
+from hoyomusic.novelty import QUOTATION, NoveltyIndex
 from hoyomusic.tune import Tune
-
-# A run of so many notes, in interval and rhythm, is a quotation.
-QUOTATION = 16
 
 
 @dataclass(frozen=True, slots=True)

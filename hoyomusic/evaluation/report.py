@@ -13,10 +13,11 @@ from hoyomusic.evaluation.diversity import Diversity
 from hoyomusic.evaluation.form import FormRow
 from hoyomusic.evaluation.judge import Confusion, Fidelity
 from hoyomusic.evaluation.likelihood import Likelihood
-from hoyomusic.evaluation.quotation import QUOTATION, Quotation
+from hoyomusic.evaluation.quotation import Quotation
 from hoyomusic.evaluation.styled import NOTES as STYLE_NOTES
 from hoyomusic.evaluation.styled import Obedience
 from hoyomusic.evaluation.validity import Validity
+from hoyomusic.novelty import QUOTATION
 
 LEAST_FIDELITY = 0.95
 LEAST_DIVERSITY = 0.90

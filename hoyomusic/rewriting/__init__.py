@@ -29,8 +29,8 @@ from itertools import count, groupby
 from hoyomusic import __version__
 from hoyomusic.errors import UsageError
 from hoyomusic.generator import HoyoMusicGenerator
-from hoyomusic.request import LARGEST_SEED
 from hoyomusic.regions import Region, find_region
+from hoyomusic.request import check_seed
 from hoyomusic.rewriting.particles import SearchConfig
 from hoyomusic.rewriting.rewriter import Rewriter
 from hoyomusic.rewriting.variation import choose_groups
@@ -68,10 +68,7 @@ class RewritingConfig:
     def __post_init__(self) -> None:
         if self.region is not None:
             find_region(self.region)
-        if not 0 <= self.seed <= LARGEST_SEED:
-            raise UsageError(
-                f"the seed {self.seed}", where="--seed", remedy=f"give a whole number from 0 to {LARGEST_SEED}"
-            )
+        check_seed(self.seed)
         if not 1 <= self.particles <= MOST_PARTICLES:
             raise UsageError(
                 f"{self.particles} candidates", where="--particles", remedy=f"ask for 1 to {MOST_PARTICLES}"

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from hoyomusic.generator import HoyoMusicGenerator
 from hoyomusic.grammar.tables import pitches_within
-from hoyomusic.regions import Region, find_region
+from hoyomusic.regions import Region
 from hoyomusic.rewriting.filling import Filler, Pitched, can_fill
 from hoyomusic.rewriting.hearing import hear, read_notes, to_ticks
 from hoyomusic.rewriting.listening import Listener
@@ -28,12 +28,10 @@ class Rewriter:
     def __init__(self, generator: HoyoMusicGenerator, tune: Tune, region: Region) -> None:
         self.tune = tune
         self.heard = hear(tune, generator.vocabulary)
-        learned = generator.has_learned(region)
-        label = region.label if learned else find_region(region.borrows).label
-        self.listener = Listener(generator.runtime, generator.vocabulary, label)
+        self.listener = Listener(generator.runtime, generator.vocabulary, generator.label_of(region))
         self._vocabulary = generator.vocabulary
         self._followers = tune.followers()
-        self._scale = None if learned else _find_scale(region, tune)
+        self._scale = None if generator.has_learned(region) else _find_scale(region, tune)
         self._chords = any(len(note.pitches) > 1 for note in tune.notes())
         self._fillers: dict[Key, Filler] = {}
 
