@@ -31,7 +31,7 @@ import numpy as np
 
 from hoyomusic import archive, storage
 from hoyomusic.archive import fault
-from hoyomusic.errors import UsageError
+from hoyomusic.errors import CheckpointError, UsageError
 from hoyomusic.sizes import ModelConfig
 
 if TYPE_CHECKING:
