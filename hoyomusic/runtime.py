@@ -15,7 +15,7 @@ import numpy as np
 
 from hoyomusic.sizes import AGREEMENTS
 
-# The epsilon that normalisation was trained with (`model.NORM_EPSILON`; a test holds them equal).
+# The epsilon that normalisation was trained with (`normalisation.NORM_EPSILON`; a test holds them equal).
 NORM_EPSILON = 1e-5
 
 

@@ -21,6 +21,7 @@ FLOORS = {
     "archive": 2,
     "device": 2,
     "model": 2,
+    "normalisation": 2,
     "regions": 2,
     "sampling": 2,
     "sizes": 2,
@@ -57,18 +58,18 @@ SAME_FLOOR = {
     "abc": {"tuplets"},
     "generator": {"audition", "request", "styling"},
     "harmony": {"score"},
-    "model": {"sizes"},
+    "model": {"normalisation", "sizes"},
     "rewriting": {"generator", "request"},
 }
 
 # The learning side, and the rooms where it meets the music: all others work without torch.
-USES_TORCH = {"checkpoint", "device", "fit", "model", "training"}
+USES_TORCH = {"checkpoint", "device", "fit", "model", "normalisation", "training"}
 # Told at import, these libraries cost each command its start.
 HEAVY = {"torch", "music21", "onnxruntime", "verovio", "soundfile", "midirenderer", "matplotlib", "sklearn", "scipy"}
 GROUND = {"errors", "storage", "text"}
 MEETING_ROOMS = {"grammar", "recall", "vocab", "styling", "request", "generator", "rewriting", "training", "evaluation", "cli"}
 MUSIC_SIDE = {"abc", "audition", "arrangement", "corpus", "harmony", "novelty", "regions", "render", "score", "tune", "tuplets"}
-LEARNING_SIDE = {"archive", "checkpoint", "device", "fit", "model", "runtime", "sampling", "sizes", "streams"}
+LEARNING_SIDE = {"archive", "checkpoint", "device", "fit", "model", "normalisation", "runtime", "sampling", "sizes", "streams"}
 
 
 def find_modules() -> list[Path]:

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from hoyomusic import model as networks
-from hoyomusic import runtime
+from hoyomusic import normalisation, runtime
 from hoyomusic.checkpoint import Checkpoint, load_arrays, save
 from hoyomusic.model import HoyoMusicLSTM
 from hoyomusic.runtime import NumpyRuntime, fold
@@ -91,7 +90,7 @@ def test_rows_that_are_multiplied_together_are_nearly_the_same():
 
 
 def test_folding_knows_the_epsilon_of_training():
-    assert runtime.NORM_EPSILON == networks.NORM_EPSILON
+    assert runtime.NORM_EPSILON == normalisation.NORM_EPSILON
 
 
 @pytest.mark.parametrize("hidden", [512, 50])
