@@ -15,12 +15,13 @@ import time
 from dataclasses import replace
 
 from hoyomusic.corpus import load_corpus
+from hoyomusic.dataset import Dataset, prepare
 from hoyomusic.device import tune_allocator
 from hoyomusic.fit import FitConfig, StepDone, fit, measure
 from hoyomusic.grammar import CLOCKS
 from hoyomusic.model import HoyoMusicLSTM, ModelConfig
 from hoyomusic.regions import REGIONS
-from hoyomusic.training import Dataset, TrainingConfig, prepare
+from hoyomusic.training import TrainingConfig
 from hoyomusic.vocab import LAYOUTS, Vocabulary
 
 

@@ -1,33 +1,31 @@
 """One training run: corpus -> ids -> packed batches -> fit -> checkpoint, and the way to go on with it.
 
-`prepare` turns a corpus into a `Dataset` of ids, `train` starts a run, `resume` goes on with one, exactly.
+`train` starts a run, `resume` goes on with one, exactly.
 Both write the checkpoint whenever the loop asks for it, so that nothing learned is lost.
 """
 
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from hoyomusic import __version__, novelty
 from hoyomusic.checkpoint import DEFAULT_MODEL, USER_MODEL, Checkpoint, load, save
-from hoyomusic.corpus import Corpus, load_corpus
+from hoyomusic.corpus import load_corpus
+from hoyomusic.dataset import Dataset, prepare
 from hoyomusic.device import choose_device, tune_allocator
-from hoyomusic.errors import TrainingError, UsageError, VocabularyError
+from hoyomusic.errors import TrainingError, UsageError
 from hoyomusic.fit import Event, FitConfig, FitState, fit
-from hoyomusic.grammar import CLOCKS, clocks
+from hoyomusic.grammar import CLOCKS
 from hoyomusic.model import HoyoMusicLSTM, ModelConfig
-from hoyomusic.recall import SOURCES, recall
-from hoyomusic.regions import REGIONS, find_learned
+from hoyomusic.recall import SOURCES
+from hoyomusic.regions import REGIONS
 from hoyomusic.storage import check_writable, free_path
-from hoyomusic.streams import Sample
 from hoyomusic.vocab import Vocabulary
 
 
@@ -66,29 +64,6 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class Dataset:
-    """A corpus as ids: what the loop learns from, what it is judged by, and the account of both.
-
-    `learned` are the nations whose label the model sees; tunes of the others carry the general label.
-    `unsayable`: reason -> tunes that the vocabulary cannot say. `notes_per_token` turns nats per token
-    of the validation tunes into nats per note.
-    """
-
-    training: tuple[Sample, ...]
-    validation: tuple[Sample, ...]
-    learned: tuple[str, ...]
-    unsayable: dict[str, int]
-    notes_per_token: float
-    corpus: Corpus
-    statistics: dict[str, Any]
-
-    @property
-    def corpus_hash(self) -> str:
-        """Which tunes these are: the hash of the corpus."""
-        return self.corpus.hash
-
-
-@dataclass(frozen=True, slots=True)
 class CorpusReady:
     """Before the loop starts: what it will learn from, as `Corpus.statistics` and `Dataset` tell it."""
 
@@ -110,45 +85,6 @@ class ModelKept:
 
 
 RunEvent = Event | CorpusReady | ModelKept
-
-
-def prepare(corpus: Corpus, vocabulary: Vocabulary) -> Dataset:
-    """The ids and clocks of every tune of a corpus; those that have none are counted by reason.
-
-    Raises TrainingError when nothing is left to learn from or to validate with.
-    """
-    learned = find_learned(Counter(tune.region for tune in corpus.tunes))
-    labels = {region.label for region in learned}
-    samples: dict[str, list[Sample]] = {"train": [], "validation": []}
-    unsayable: Counter[str] = Counter()
-    notes = tokens = 0
-    for entry in corpus.tunes:
-        try:
-            ids = vocabulary.encode(entry.tune)
-        except VocabularyError as error:
-            unsayable[error.message] += 1
-            continue
-        region = entry.region if entry.region in labels else 0
-        samples[entry.split].append(
-            Sample(
-                np.array(ids, np.uint16), region, np.array(clocks(vocabulary, ids), np.uint16), recall(vocabulary, ids)
-            )
-        )
-        if entry.split == "validation":
-            notes += vocabulary.count_notes(ids)
-            tokens += len(ids) - 1
-    for split, found in samples.items():
-        if not found:
-            raise TrainingError(f"the corpus leaves no tune for {split}", remedy="use a larger corpus")
-    return Dataset(
-        training=tuple(samples["train"]),
-        validation=tuple(samples["validation"]),
-        learned=tuple(region.name for region in learned),
-        unsayable=dict(unsayable),
-        notes_per_token=notes / tokens,
-        corpus=corpus,
-        statistics=corpus.statistics(),
-    )
 
 
 def train(

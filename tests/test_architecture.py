@@ -45,6 +45,7 @@ FLOORS = {
     "runtime": 5,
     "styling": 6,
     "audition": 6,
+    "dataset": 6,
     "generator": 6,
     "request": 6,
     "rewriting": 6,
@@ -60,6 +61,7 @@ SAME_FLOOR = {
     "harmony": {"score"},
     "model": {"normalisation", "sizes"},
     "rewriting": {"generator", "request"},
+    "training": {"dataset"},
 }
 
 # The learning side, and the rooms where it meets the music: all others work without torch.
@@ -67,7 +69,7 @@ USES_TORCH = {"checkpoint", "device", "fit", "model", "normalisation", "training
 # Told at import, these libraries cost each command its start.
 HEAVY = {"torch", "music21", "onnxruntime", "verovio", "soundfile", "midirenderer", "matplotlib", "sklearn", "scipy"}
 GROUND = {"errors", "storage", "text"}
-MEETING_ROOMS = {"grammar", "recall", "vocab", "styling", "request", "generator", "rewriting", "training", "evaluation", "cli"}
+MEETING_ROOMS = {"dataset", "grammar", "recall", "vocab", "styling", "request", "generator", "rewriting", "training", "evaluation", "cli"}
 MUSIC_SIDE = {"abc", "audition", "arrangement", "corpus", "harmony", "novelty", "regions", "render", "score", "tune", "tuplets"}
 LEARNING_SIDE = {"archive", "checkpoint", "device", "fit", "model", "normalisation", "runtime", "sampling", "sizes", "streams"}
 

@@ -11,13 +11,13 @@ import pytest
 from hoyomusic import abc
 from hoyomusic.corpus import Corpus, CorpusReport, CorpusTune
 from hoyomusic.corpus.collection import hash_tunes
+from hoyomusic.dataset import prepare
 from hoyomusic.evaluation.likelihood import NGram, measure_likelihood
 from hoyomusic.fit import measure
 from hoyomusic.grammar import CLOCKS
 from hoyomusic.model import HoyoMusicLSTM
 from hoyomusic.regions import REGIONS
 from hoyomusic.sizes import ModelConfig
-from hoyomusic.training import prepare
 from hoyomusic.vocab import Vocabulary
 from tests.conftest import BOOK
 

@@ -8,16 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from hoyomusic.evaluation.likelihood import NGram
 from hoyomusic import regions
 from hoyomusic.checkpoint import load, save
 from hoyomusic.corpus import load_corpus
+from hoyomusic.dataset import prepare
 from hoyomusic.errors import TrainingError, UsageError
+from hoyomusic.evaluation.likelihood import NGram
 from hoyomusic.fit import EpochEnded, FitConfig, StepDone
 from hoyomusic.novelty import NoveltyIndex, find_index
 from hoyomusic.recall import SOURCES
 from hoyomusic.regions import REGIONS
-from hoyomusic.training import CorpusReady, TrainingConfig, prepare, resume, train
+from hoyomusic.training import CorpusReady, TrainingConfig, resume, train
 from hoyomusic.vocab import Vocabulary
 from tests.conftest import BOOK
 

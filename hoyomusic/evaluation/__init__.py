@@ -234,7 +234,7 @@ class _Pace:
 
 def _measure_likelihood(path: Path, corpus: Corpus, advance: Callable[[float], None]) -> tuple[Likelihood, ...]:
     """By the model as it was trained, in torch; what the 5-gram holds is free again when this returns."""
-    from hoyomusic.training import prepare
+    from hoyomusic.dataset import prepare
 
     loaded = load(path)
     vocabulary = Vocabulary.from_dict(loaded.vocab)

@@ -18,9 +18,9 @@ from hoyomusic.regions import REGIONS
 from hoyomusic.vocab import Vocabulary
 
 if TYPE_CHECKING:
+    from hoyomusic.dataset import Dataset
     from hoyomusic.model import HoyoMusicLSTM
     from hoyomusic.streams import Sample
-    from hoyomusic.training import Dataset
 
 ORDER = 5
 
