@@ -79,7 +79,8 @@ def _cells(row: Row) -> tuple[str, ...]:
     sign = "" if row.goal is None else "<= " if row.at_most else ">= "
     return (
         f"{row.what} / {row.versus}" if row.versus else row.what,
-        _number(row.ours), _number(row.peer), row.unit, _number(row.ratio), sign + _number(row.goal), _number(row.limit),
+        _number(row.ours), _number(row.peer), row.unit,
+        _number(row.ratio), sign + _number(row.goal), _number(row.limit),
         {None: "", True: "yes", False: "no"}[row.met],
     )
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from hoyomusic.corpus import Corpus
+from hoyomusic.corpus import Corpus, load_corpus
 from hoyomusic.errors import TrainingError, VocabularyError
 from hoyomusic.grammar import clocks
 from hoyomusic.recall import recall
@@ -38,6 +39,30 @@ class Dataset:
     def corpus_hash(self) -> str:
         """Which tunes these are: the hash of the corpus."""
         return self.corpus.hash
+
+    @property
+    def tokens(self) -> int:
+        """Targets of one epoch of training."""
+        return sum(len(sample.ids) - 1 for sample in self.training)
+
+
+def load_dataset(
+    vocabulary: Vocabulary,
+    sources: Sequence[str] = ("default",),
+    *,
+    hoyomusic: str | None | bool = False,
+    max_samples: int | None = None,
+    seed: int = 0,
+    progress: Callable[[str, int], None] | None = None,
+) -> Dataset:
+    """The corpus of `sources` in ids; of more than `max_samples` tunes so many are chosen by `seed`.
+
+    Raises what `load_corpus` and `prepare` raise.
+    """
+    corpus = load_corpus(sources, hoyomusic=hoyomusic, progress=progress)
+    if max_samples is not None:
+        corpus = corpus.limited(max_samples, seed)
+    return prepare(corpus, vocabulary)
 
 
 def prepare(corpus: Corpus, vocabulary: Vocabulary) -> Dataset:

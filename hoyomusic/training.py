@@ -16,8 +16,7 @@ import torch
 
 from hoyomusic import __version__, novelty
 from hoyomusic.checkpoint import DEFAULT_MODEL, USER_MODEL, Checkpoint, load, save
-from hoyomusic.corpus import load_corpus
-from hoyomusic.dataset import Dataset, prepare
+from hoyomusic.dataset import Dataset, load_dataset
 from hoyomusic.device import choose_device, tune_allocator
 from hoyomusic.errors import TrainingError, UsageError
 from hoyomusic.fit import Event, FitConfig, FitState, fit
@@ -184,15 +183,19 @@ def _read(
     on_event: Callable[[RunEvent], None],
     progress: Callable[[str, int], None] | None,
 ) -> Dataset:
-    corpus = load_corpus(config.corpus, hoyomusic=config.hoyomusic, progress=progress)
-    if config.max_samples is not None:
-        corpus = corpus.limited(config.max_samples, config.fit.seed)
-    dataset = prepare(corpus, vocabulary)
+    dataset = load_dataset(
+        vocabulary,
+        config.corpus,
+        hoyomusic=config.hoyomusic,
+        max_samples=config.max_samples,
+        seed=config.fit.seed,
+        progress=progress,
+    )
     on_event(
         CorpusReady(
             training=len(dataset.training),
             validation=len(dataset.validation),
-            tokens=sum(len(sample.ids) - 1 for sample in dataset.training),
+            tokens=dataset.tokens,
             learned=dataset.learned,
             unsayable=dataset.unsayable,
             notes_per_token=dataset.notes_per_token,
