@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hoyomusic.errors import TrainingError
-from hoyomusic.normalisation import BatchNorm
+from hoyomusic.normalisation import NORMS
 from hoyomusic.sizes import AGREEMENTS, ModelConfig
 
 if TYPE_CHECKING:
@@ -33,12 +33,12 @@ class Layer(nn.Module):
     only for the call, so no file holds them and neither gradient nor weight decay moves them.
     """
 
-    def __init__(self, inputs: int, hidden: int) -> None:
+    def __init__(self, inputs: int, hidden: int, norm: str) -> None:
         super().__init__()
         self.weight_ih = nn.Parameter(torch.empty(4 * hidden, inputs))
         self.weight_hh = nn.Parameter(torch.empty(4 * hidden, hidden))
         self.bias = nn.Parameter(torch.empty(4 * hidden))
-        self.norm = BatchNorm(hidden)
+        self.norm = NORMS[norm](hidden)
         closing = torch.zeros(4, hidden, FLAG_COLUMNS)
         closing[[0, 1, 3], :, 0] = CLOSED_GATE
         self.register_buffer("closing", closing.reshape(4 * hidden, FLAG_COLUMNS), persistent=False)
@@ -92,7 +92,7 @@ class HoyoMusicLSTM(nn.Module):
         self.region = nn.Parameter(torch.empty(config.regions, config.embedding))
         self.clock = nn.Parameter(torch.empty(config.clocks, config.embedding))
         widths = [config.embedding] + [config.hidden] * config.layers
-        self.layers = nn.ModuleList(Layer(width, config.hidden) for width in widths[:-1])
+        self.layers = nn.ModuleList(Layer(width, config.hidden, config.norm) for width in widths[:-1])
         self.output_weight = nn.Parameter(torch.empty(config.vocabulary, config.hidden))
         self.output_bias = nn.Parameter(torch.empty(config.vocabulary))
         if config.recalls:

@@ -1,4 +1,4 @@
-"""Batch normalisation between the layers, with statistics over the positions that count."""
+"""What makes the outputs of a layer even: batch normalisation over the positions that count, or layer normalisation."""
 
 from __future__ import annotations
 
@@ -37,3 +37,23 @@ class BatchNorm(nn.Module):
         return functional.batch_norm(
             inputs, self.running_mean, self.running_var, self.weight, self.bias, training, NORM_MOMENTUM, NORM_EPSILON
         )
+
+
+class LayerNorm(nn.Module):
+    """Layer normalisation: each position by the mean and variance of its own features (Ba, Kiros & Hinton 2016).
+
+    Its scale differs from position to position, so no weight can take it in, as `runtime.fold` does with `BatchNorm`.
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(features))
+        self.bias = nn.Parameter(torch.zeros(features))
+
+    def forward(self, inputs: Tensor, counted: Tensor | None) -> Tensor:
+        """(N, H) -> (N, H); which positions count makes no difference to the others."""
+        return functional.layer_norm(inputs, self.weight.shape, self.weight, self.bias, NORM_EPSILON)
+
+
+# By the name that `ModelConfig.norm` gives them.
+NORMS: dict[str, type[BatchNorm | LayerNorm]] = {"batch": BatchNorm, "layer": LayerNorm}

@@ -6,6 +6,9 @@ from dataclasses import dataclass, fields
 
 from hoyomusic.errors import UsageError
 
+# The arrays of each kind of normalisation, by the name of the kind.
+NORM_PARTS = {"batch": ("weight", "bias", "running_mean", "running_var"), "layer": ("weight", "bias")}
+
 # Values that the agreement beside a recalled guess may take; 0: the source guesses nothing.
 AGREEMENTS = 16
 
@@ -17,7 +20,8 @@ class ModelConfig:
     `vocabulary`, `regions` and `clocks` count ids, `recalls` the sources of guesses (0: the model takes none);
     `embedding` and `hidden` are widths; `dropout` is the
     share of layer outputs, `weight_dropout` that of recurrent weights (DropConnect; Merity et al. 2018,
-    "Regularizing and Optimizing LSTM Language Models"), set to zero in a training step.
+    "Regularizing and Optimizing LSTM Language Models"), set to zero in a training step; `norm` is
+    what stands between the layers, ``batch`` or ``layer`` normalisation.
 
     Raises UsageError for a value out of bounds.
     """
@@ -31,6 +35,7 @@ class ModelConfig:
     dropout: float = 0.3
     weight_dropout: float = 0.0
     recalls: int = 0
+    norm: str = "batch"
 
     def __post_init__(self) -> None:
         for name, largest in (
@@ -46,8 +51,10 @@ class ModelConfig:
             value = getattr(self, name)
             if type(value) not in (int, float) or not 0 <= value < 1:
                 raise UsageError(f"{name} is {value!r}", remedy="give a share from 0 to less than 1")
+        if self.norm not in NORM_PARTS:
+            raise UsageError(f"there is no normalisation {str(self.norm)[:40]!r}", remedy="choose batch or layer")
 
-    def to_dict(self) -> dict[str, int | float]:
+    def to_dict(self) -> dict[str, int | float | str]:
         """The sizes as a plain dict, which ``ModelConfig(**sizes)`` reads back."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
@@ -69,6 +76,6 @@ class ModelConfig:
             found[f"{name}.weight_ih"] = (4 * hidden, hidden if layer else self.embedding)
             found[f"{name}.weight_hh"] = (4 * hidden, hidden)
             found[f"{name}.bias"] = (4 * hidden,)
-            for part in ("weight", "bias", "running_mean", "running_var"):
+            for part in NORM_PARTS[self.norm]:
                 found[f"{name}.norm.{part}"] = (hidden,)
         return found
