@@ -18,21 +18,10 @@ from typing import NamedTuple
 import numpy as np
 
 from hoyomusic.errors import TrainingError
+from hoyomusic.samples import Sample, Samples, recall_of
 
 # Which use of (seed, epoch) a stream of random numbers belongs to.
 ORDER, REGION = 0, 1
-
-
-class Sample(NamedTuple):
-    """One sequence to learn: `ids` (n,) from start id to end id, one `region`, and beside each id what else is given.
-
-    `clock` (n,) is a value for each id, `recall` (n, S, 2) guesses and agreements of S sources, of which there may be none.
-    """
-
-    ids: np.ndarray
-    region: int
-    clock: np.ndarray
-    recall: np.ndarray | None = None
 
 
 class Batch(NamedTuple):
@@ -57,25 +46,46 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Streams:
-    """One epoch: `line` (B, length) arrays, walked in `len(streams)` segments of nearly equal width."""
+    """One epoch: a line of all samples, never laid out, of which any segment is read where its tokens lie.
 
-    line: Batch
-    edges: tuple[int, ...]
+    `order`, `begins` and `regions` (count,) tell of each sample of the line in turn its number in `samples`,
+    where in the line it begins, and what it is labelled. A row is `length` of the line's `total` positions.
+    """
+
+    samples: Samples
+    order: np.ndarray
+    begins: np.ndarray
+    regions: np.ndarray
+    total: int
+    rows: int
+    length: int
+    segments: int
+    boundary_id: int
 
     def __len__(self) -> int:
-        return len(self.edges) - 1
+        return self.segments
 
     def __getitem__(self, segment: int) -> Batch:
         """Segment number `segment`, ids and the like as int64; any segment can be had without those before it."""
-        if not 0 <= segment < len(self):
+        if not 0 <= segment < self.segments:
             raise IndexError(segment)
-        cut = slice(self.edges[segment], self.edges[segment + 1])
-        return Batch(*(_for_torch(part[:, cut]) for part in self.line))
+        first, behind = (self.length * edge // self.segments for edge in (segment, segment + 1))
+        # One position more than is given: what is asked at the last one.
+        line = np.arange(self.rows)[:, None] * self.length + np.arange(first, behind + 1)
+        inside = line < self.total
+        line = np.minimum(line, self.total - 1)
+        at = np.searchsorted(self.begins, line, side="right") - 1
+        offset = line - self.begins[at]
+        number = self.order[at]
+        tokens = self.samples.read(self.samples.starts[number] + offset)
+        valid = inside & (offset < self.samples.lengths[number] - 1)
+        regions = np.where(inside, self.regions[at], 0)
+        return _cut(tokens, regions, valid, inside, self.boundary_id, reset=~valid)
 
     @property
     def tokens(self) -> int:
         """How many positions of the epoch count."""
-        return self.line.tokens
+        return self.total - len(self.order)
 
 
 def pack(
@@ -96,69 +106,47 @@ def pack(
     """
     if not samples:
         raise TrainingError("there are no samples to train on", remedy="use a larger corpus")
-    for index, sample in enumerate(samples):
-        if not 2 <= len(sample.ids) == len(sample.clock):
-            raise TrainingError(
-                f"{len(sample.ids)} ids and {len(sample.clock)} clock values",
-                where=f"sample {index}", remedy="give two ids or more, and as many clock values",
-            )
-    order = np.argsort(_draw(seed, epoch, ORDER, len(samples)), kind="stable")
-    dropped = (_draw(seed, epoch, REGION, len(samples)) >> np.uint64(11)) * 2.0**-53 < region_dropout
-    chosen = [samples[index] for index in order]
-    lengths = np.array([len(sample.ids) for sample in chosen])
-    regions = np.where(dropped[order], 0, [sample.region for sample in chosen])
-    length = -(-int(lengths.sum()) // rows)
-    ends = np.cumsum(lengths) - 1
-
-    ids = _fill(rows * length, np.concatenate([sample.ids for sample in chosen]), boundary_id)
-    targets = _fill(rows * length, ids[1 : ends[-1] + 1], boundary_id)
-    valid = _fill(rows * length, np.ones(ends[-1] + 1, bool), False)
-    for part, at_boundary in ((ids, boundary_id), (targets, boundary_id), (valid, False)):
-        part[ends] = at_boundary
-    line = Batch(
-        ids, targets,
-        _fill(rows * length, np.repeat(regions, lengths).astype(np.uint16), 0),
-        _fill(rows * length, np.concatenate([sample.clock for sample in chosen]), 0),
-        _fill(rows * length, np.concatenate([_recall_of(sample) for sample in chosen]), 0),
-        valid, ~valid,
+    laid = Samples.of(samples)
+    order = np.argsort(_draw(seed, epoch, ORDER, len(laid)), kind="stable")
+    dropped = (_draw(seed, epoch, REGION, len(laid)) >> np.uint64(11)) * 2.0**-53 < region_dropout
+    ends = np.cumsum(laid.lengths[order])
+    total = int(ends[-1])
+    length = -(-total // rows)
+    return Streams(
+        laid, order, ends - laid.lengths[order], np.where(dropped, 0, laid.regions)[order],
+        total, rows, length, -(-length // steps), boundary_id,
     )
-    segments = -(-length // steps)
-    edges = tuple(length * segment // segments for segment in range(segments + 1))
-    return Streams(Batch(*(part.reshape(rows, length, *part.shape[1:]) for part in line)), edges)
 
 
 def whole(samples: Sequence[Sample], *, rows: int) -> Iterator[Batch]:
     """Every sample whole and from a fresh state, `rows` of like length at a time, padded at the end."""
-    order = sorted(range(len(samples)), key=lambda index: (len(samples[index].ids), index))
+    laid = Samples.of(samples)
+    order = np.argsort(laid.lengths, kind="stable")
     for start in range(0, len(order), rows):
-        chosen = [samples[index] for index in order[start : start + rows]]
-        width = len(chosen[-1].ids) - 1
-        lengths = np.array([len(sample.ids) - 1 for sample in chosen])
-        valid = np.arange(width) < lengths[:, None]
-        regions = np.array([sample.region for sample in chosen], np.int64)
-        yield Batch(
-            np.stack([_fill(width, sample.ids[:-1].astype(np.int64), 0) for sample in chosen]),
-            np.stack([_fill(width, sample.ids[1:].astype(np.int64), 0) for sample in chosen]),
-            np.repeat(regions[:, None], width, axis=1),
-            np.stack([_fill(width, sample.clock[:-1].astype(np.int64), 0) for sample in chosen]),
-            np.stack([_fill(width, _recall_of(sample)[:-1].astype(np.int64), 0) for sample in chosen]),
-            valid, np.zeros_like(valid),
-        )
+        chosen = laid.select(order[start : start + rows])
+        lengths = chosen.lengths[:, None] - 1
+        places = np.arange(int(lengths[-1, 0]) + 1)
+        tokens = chosen.read(chosen.starts[:, None] + np.minimum(places, lengths))
+        valid = places < lengths
+        regions = np.broadcast_to(chosen.regions[:, None], valid.shape)
+        yield _cut(tokens, regions, valid, valid, 0, reset=np.zeros_like(valid))
 
 
-def _fill(length: int, values: np.ndarray, rest: int | bool) -> np.ndarray:
-    """`values`, continued to `length` with `rest`."""
-    filled = np.full((length, *values.shape[1:]), rest, values.dtype)
-    filled[: len(values)] = values
-    return filled
+def _cut(
+    tokens: np.ndarray, regions: np.ndarray, valid: np.ndarray, inside: np.ndarray, rest: int, reset: np.ndarray
+) -> Batch:
+    """The batch of arrays (B, T + 1): column t is given what stands there and asked for the id at t + 1.
 
-
-def _recall_of(sample: Sample) -> np.ndarray:
-    return np.zeros((len(sample.ids), 0, 2), np.uint16) if sample.recall is None else sample.recall
-
-
-def _for_torch(part: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(part) if part.dtype == bool else part.astype(np.int64, order="C")
+    Ids where nothing is asked are `rest`; what is not `inside` a sample has neither clock nor recall.
+    """
+    valid, inside, reset = valid[:, :-1], inside[:, :-1], reset[:, :-1]
+    now, following = tokens[:, :-1], tokens["id"][:, 1:]
+    numbers = (
+        np.where(valid, now["id"], rest), np.where(valid, following, rest), regions[:, :-1],
+        np.where(inside, now["clock"], 0), np.where(inside[..., None, None], recall_of(now), 0),
+    )
+    marks = (np.ascontiguousarray(part) for part in (valid, reset))
+    return Batch(*(part.astype(np.int64, order="C") for part in numbers), *marks)
 
 
 def _draw(seed: int, epoch: int, use: int, count: int) -> np.ndarray:

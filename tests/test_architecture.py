@@ -22,7 +22,9 @@ FLOORS = {
     "device": 2,
     "model": 2,
     "normalisation": 2,
+    "ranks": 2,
     "regions": 2,
+    "samples": 2,
     "sampling": 2,
     "sizes": 2,
     "storage": 2,
@@ -48,6 +50,7 @@ FLOORS = {
     "dataset": 6,
     "generator": 6,
     "request": 6,
+    "streaming": 6,
     "rewriting": 6,
     "training": 6,
     "evaluation": 7,
@@ -57,21 +60,22 @@ FLOORS = {
 # A floor's rooms may stand on one another in this order only: a room -> those of its own floor that it may use.
 SAME_FLOOR = {
     "abc": {"tuplets"},
-    "generator": {"audition", "request", "styling"},
+    "generator": {"audition", "request", "streaming", "styling"},
     "harmony": {"score"},
-    "model": {"normalisation", "sizes"},
+    "model": {"normalisation", "ranks", "sizes"},
+    "normalisation": {"ranks"},
     "rewriting": {"generator", "request"},
     "training": {"dataset"},
 }
 
 # The learning side, and the rooms where it meets the music: all others work without torch.
-USES_TORCH = {"checkpoint", "device", "fit", "model", "normalisation", "training"}
+USES_TORCH = {"checkpoint", "device", "fit", "model", "normalisation", "ranks", "training"}
 # Told at import, these libraries cost each command its start.
 HEAVY = {"torch", "music21", "onnxruntime", "verovio", "soundfile", "midirenderer", "matplotlib", "sklearn", "scipy"}
 GROUND = {"errors", "storage", "text"}
-MEETING_ROOMS = {"dataset", "grammar", "recall", "vocab", "styling", "request", "generator", "rewriting", "training", "evaluation", "cli"}
+MEETING_ROOMS = {"dataset", "grammar", "recall", "vocab", "styling", "request", "streaming", "generator", "rewriting", "training", "evaluation", "cli"}
 MUSIC_SIDE = {"abc", "audition", "arrangement", "corpus", "harmony", "novelty", "regions", "render", "score", "tune", "tuplets"}
-LEARNING_SIDE = {"archive", "checkpoint", "device", "fit", "model", "normalisation", "runtime", "sampling", "sizes", "streams"}
+LEARNING_SIDE = {"archive", "checkpoint", "device", "fit", "model", "normalisation", "runtime", "samples", "sampling", "sizes", "streams"}
 
 
 def find_modules() -> list[Path]:
