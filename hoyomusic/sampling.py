@@ -23,6 +23,10 @@ STEPS_PER_NAT = 1024
 TABLE_SIZE = 21 * STEPS_PER_NAT
 LARGEST_WEIGHT = 2**30
 WORD = 2**32
+# Random words of so many steps of a tune are made together, which is quicker than one by one.
+BLOCK = 128
+# Rows of a batch are drawn for so many at a time, whose choices the processor's nearest memory holds.
+ROWS_AT_ONCE = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,11 @@ class SamplingConfig:
             if type(value) is not int or value < least:
                 raise UsageError(f"{name} is {value!r}", remedy=f"give a whole number, {least} or more")
 
+    @property
+    def narrows(self) -> bool:
+        """Whether ids are left out that the model and the mask allow."""
+        return bool(self.top_k) or self.top_p < 1
+
 
 def sample(
     logits: np.ndarray,
@@ -68,68 +77,173 @@ def sample(
     stream: int = 0,
     repeats: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Ids (B,) int64 drawn from `logits` (B, V) float32 where `mask` (B, V) bool allows.
+    """Ids (B,) int64 drawn from `logits` (B, V) float32 where `mask` (B, V) bool allows; all else as in `draw`."""
+    choices = [row.nonzero()[0] for row in mask]
+    return draw(logits, choices, config, seed=seed, tunes=tunes, step=step, stream=stream, repeats=repeats)
 
-    `tunes` (B,) are the tunes' indices within the wish, `step` counts the ids of each from 0, `stream`
-    keeps later edits apart from the tune itself (0). `repeats` (B, V) bool marks the ids that
-    `config.repetition` makes less likely. Raises ValueError for a row that allows nothing or whose
-    allowed logits are not finite: that is a fault of the grammar or the model, not of a wish.
+
+def draw(
+    logits: np.ndarray,
+    choices: Sequence[np.ndarray],
+    config: SamplingConfig,
+    *,
+    seed: int,
+    tunes: Sequence[int] | np.ndarray,
+    step: int,
+    stream: int = 0,
+    repeats: np.ndarray | None = None,
+) -> np.ndarray:
+    """Ids (B,) int64 drawn from `logits` (B, V) float32, of each row one of its `choices`.
+
+    `choices` are B arrays of the allowed ids, rising. `tunes` (B,) are the tunes' indices within the wish,
+    `step` counts the ids of each from 0, `stream` keeps later edits apart from the tune itself (0). `repeats`
+    (B, V) bool marks the ids that `config.repetition` makes less likely. Raises ValueError for a row that allows
+    nothing or whose allowed logits are not finite: that is a fault of the grammar or the model, not of a wish.
     """
+    if len(choices) == 1:
+        return np.array([_draw_alone(logits[0], choices[0], config, seed, step, int(tunes[0]), stream, repeats)])
+    found = np.empty(len(choices), np.int64)
+    for first in range(0, len(choices), ROWS_AT_ONCE):
+        rows = slice(first, first + ROWS_AT_ONCE)
+        marks = None if repeats is None else repeats[rows]
+        found[rows] = _draw_together(logits[rows], choices[rows], config, seed, step, tunes[rows], stream, marks, first)
+    return found
+
+
+def _draw_alone(
+    logits: np.ndarray,
+    ids: np.ndarray,
+    config: SamplingConfig,
+    seed: int,
+    step: int,
+    tune: int,
+    stream: int,
+    repeats: np.ndarray | None,
+) -> int:
+    """`draw` for one row of `logits` (V,)."""
+    if not len(ids):
+        raise _nothing_to_choose(0, 0)
+    values = logits.take(ids)
     if config.repetition and repeats is not None:
-        logits = np.where(repeats, logits - np.float32(config.repetition), logits)
-    if config.temperature == 0:
-        best = np.where(mask, logits, -np.inf).argmax(axis=1)
-        _check(np.take_along_axis(logits, best[:, None], 1)[:, 0], mask)
-        return best
-    ids = np.empty(len(logits), np.int64)
-    scale = np.float64(STEPS_PER_NAT / config.temperature)
-    narrowed = config.top_k or config.top_p < 1
-    table = weights_table()
-    for row, tune in enumerate(tunes):
-        allowed = mask[row].nonzero()[0]
-        if not len(allowed):
-            raise _nothing_to_choose(row, 0)
-        levels = np.floor(logits[row].take(allowed) * scale + 0.5)
-        highest = levels.max()
-        if not math.isfinite(highest):
-            raise _nothing_to_choose(row, len(allowed))
-        # Distances beyond the table are brought to its end, where the weight is 0.
-        distances = np.minimum(highest - levels, TABLE_SIZE).astype(np.int64)
-        weights = table.take(distances)
-        if narrowed:
-            weights = _cut(weights, distances, config)
-        sums = weights.cumsum()
-        # One product, rounded once, as everywhere: both factors are whole numbers below 2^53.
-        draw = int(random_word(seed, step, int(tune), stream) * float(sums[-1]) / WORD)
-        ids[row] = allowed[sums.searchsorted(draw, side="right")]
-    return ids
+        values = np.where(repeats[0].take(ids), values - np.float32(config.repetition), values)
+    best = values.argmax()
+    if not math.isfinite(values[best]):
+        raise _nothing_to_choose(0, len(ids))
+    if not config.temperature or len(ids) == 1:
+        return ids[best]
+    levels = _levels(values, config)
+    # What lies beyond the table is brought to its end, where the weight is 0.
+    np.subtract(levels[best], levels, out=levels)
+    np.minimum(levels, TABLE_SIZE, out=levels)
+    distances = levels.astype(np.int64)
+    weights = weights_table().take(distances)
+    if config.narrows:
+        _cut(weights, distances, config)
+    sums = weights.cumsum()
+    # One product, rounded once, as everywhere: both factors are whole numbers below 2^53.
+    drawn = int(words_ahead(seed, step // BLOCK, tune, stream)[step % BLOCK] * float(sums[-1]) / WORD)
+    return ids[sums.searchsorted(drawn, side="right")]
 
 
-def _cut(weights: np.ndarray, distances: np.ndarray, config: SamplingConfig) -> np.ndarray:
-    """`weights` with 0 for all that `top_k` and `top_p` leave out; of equal ones the lower id is the better."""
-    order = distances.argsort(kind="stable")
-    if config.top_k:
-        order = order[: config.top_k]
+def _draw_together(
+    logits: np.ndarray,
+    choices: Sequence[np.ndarray],
+    config: SamplingConfig,
+    seed: int,
+    step: int,
+    tunes: Sequence[int] | np.ndarray,
+    stream: int,
+    repeats: np.ndarray | None,
+    first: int,
+) -> np.ndarray:
+    """`draw` for rows from number `first` on: their choices lie in one array (N,), and one sum runs through all."""
+    counts = np.fromiter(map(len, choices), np.int64, len(choices))
+    if not counts.all():
+        raise _nothing_to_choose(first + int(counts.argmin()), 0)
+    ids = np.concatenate(choices)
+    ends = counts.cumsum()
+    starts = ends - counts
+    places = ids + np.arange(0, logits.size, logits.shape[1]).repeat(counts)
+    values = logits.take(places)
+    if config.repetition and repeats is not None:
+        values = np.where(repeats.take(places), values - np.float32(config.repetition), values)
+    highest = np.maximum.reduceat(values, starts)
+    if not np.isfinite(highest).all():
+        row = int(np.isfinite(highest).argmin())
+        raise _nothing_to_choose(first + row, int(counts[row]))
+    if not config.temperature:
+        best = np.flatnonzero(values == highest.repeat(counts))
+        return ids.take(best.take(best.searchsorted(starts)))
+    levels = _levels(values, config)
+    np.subtract(_levels(highest, config).repeat(counts), levels, out=levels)
+    np.minimum(levels, TABLE_SIZE, out=levels)
+    distances = levels.astype(np.int64)
+    weights = weights_table().take(distances)
+    if config.narrows:
+        for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+            _cut(weights[start:end], distances[start:end], config)
+    sums = weights.cumsum()
+    before = sums.take(starts) - weights.take(starts)
+    block, place = divmod(step, BLOCK)
+    words = np.array([words_ahead(seed, block, int(tune), stream)[place] for tune in tunes], np.float64)
+    drawn = words * (sums.take(ends - 1) - before).astype(np.float64) / WORD
+    return ids.take(sums.searchsorted(before + drawn.astype(np.int64), side="right"))
+
+
+def _levels(values: np.ndarray, config: SamplingConfig) -> np.ndarray:
+    """Logits in steps of 1/1024 nat, float64, halves rounded up."""
+    levels = values * np.float64(STEPS_PER_NAT / config.temperature)
+    levels += 0.5
+    return np.floor(levels, out=levels)
+
+
+def _cut(weights: np.ndarray, distances: np.ndarray, config: SamplingConfig) -> None:
+    """Make 0 the `weights` of all that `top_k` and `top_p` leave out; of equal ones the lower id is the better."""
+    order = distances.astype(np.uint16).argsort(kind="stable")  # 16 bits: numpy sorts them by digits
+    kept = min(config.top_k or len(order), len(order))
     if config.top_p < 1:
-        sums = weights[order].cumsum()
-        order = order[: sums.searchsorted(math.floor(config.top_p * float(sums[-1])), side="left") + 1]
-    kept = np.zeros_like(weights)
-    kept[order] = weights[order]
-    return kept
+        sums = weights.take(order[:kept]).cumsum()
+        kept = sums.searchsorted(math.floor(config.top_p * float(sums[-1])), side="left") + 1
+    weights[order[kept:]] = 0
+
+
+class Repetition:
+    """Which ids would repeat the last `span` ids of a tune, kept up to date as it grows: `take` each id of it.
+
+    `marked` (V,) bool: the ids with which the last `span` ids would be ones that came before. An id is marked if it
+    followed, anywhere earlier, the same `span` - 1 ids that stand at the end now.
+    """
+
+    def __init__(self, span: int, vocabulary: int) -> None:
+        self._context = span - 1
+        self._end: tuple[int, ...] = ()
+        self._followed: dict[tuple[int, ...], set[int]] = {}
+        self._none = np.zeros(vocabulary, bool)
+        self._none.flags.writeable = False
+
+    def take(self, index: int) -> None:
+        """Hear the next id of the tune."""
+        if len(self._end) == self._context:
+            self._followed.setdefault(self._end, set()).add(index)
+        self._end = (*self._end, index)[-self._context :] if self._context else ()
+
+    @property
+    def marked(self) -> np.ndarray:
+        """The marks (V,) for the next id; not to be written to."""
+        followed = self._followed.get(self._end)
+        if followed is None:
+            return self._none
+        marked = self._none.copy()
+        marked[list(followed)] = True
+        return marked
 
 
 def repeating(history: Sequence[int], span: int, vocabulary: int) -> np.ndarray:
-    """(V,) bool: the ids with which the last `span` ids of `history` would be ones that came before.
-
-    An id is marked if it followed, anywhere earlier, the same `span` - 1 ids that stand at the end now.
-    """
-    marked = np.zeros(vocabulary, bool)
-    ids = np.asarray(history, np.int64)
-    context = span - 1
-    if len(ids) > context:
-        windows = np.lib.stride_tricks.sliding_window_view(ids, context + 1)
-        marked[windows[(windows[:, :context] == ids[len(ids) - context :]).all(axis=1), context]] = True
-    return marked
+    """`Repetition.marked` (V,) behind the ids of `history`."""
+    repetition = Repetition(span, vocabulary)
+    for index in history:
+        repetition.take(index)
+    return repetition.marked
 
 
 @functools.cache
@@ -149,6 +263,15 @@ def random_word(seed: int, step: int, tune: int, stream: int = 0) -> int:
     return philox((step % WORD, tune % WORD, stream % WORD, 0), (seed % WORD, (seed >> 32) % WORD))[0]
 
 
+@functools.lru_cache(maxsize=4096)
+def words_ahead(seed: int, block: int, tune: int, stream: int = 0) -> list[int]:
+    """`random_word` of the steps of one block of `BLOCK`, made together; those asked for of late are kept."""
+    counters = np.zeros((4, BLOCK), np.uint64)
+    counters[0] = np.arange(block * BLOCK, (block + 1) * BLOCK) % WORD
+    counters[1:3] = [[tune % WORD], [stream % WORD]]
+    return philox_rows(counters, (seed % WORD, (seed >> 32) % WORD))[0].tolist()
+
+
 def philox(counter: tuple[int, int, int, int], key: tuple[int, int]) -> tuple[int, int, int, int]:
     """Philox4x32-10: four random words of 32 bits from a counter and a key.
 
@@ -164,9 +287,19 @@ def philox(counter: tuple[int, int, int, int], key: tuple[int, int]) -> tuple[in
     return a, b, c, d
 
 
-def _check(best: np.ndarray, mask: np.ndarray) -> None:
-    for row in np.flatnonzero(~(np.isfinite(best) & mask.any(axis=1))):
-        raise _nothing_to_choose(int(row), int(mask[row].sum()))
+def philox_rows(counters: np.ndarray, key: tuple[int, int]) -> np.ndarray:
+    """`philox` of many counters, uint64 (4, N) of 32 bits each, with one key."""
+    multipliers = np.array([[0xD2511F53], [0xCD9E8D57]], np.uint64)
+    half, low_bits = np.uint64(32), np.uint64(WORD - 1)
+    even, odd = counters[::2], counters[1::2]
+    low, high = key
+    for _ in range(10):
+        products = even * multipliers
+        even = (products >> half)[::-1] ^ odd
+        even ^= np.array([[low], [high]], np.uint64)
+        odd = (products & low_bits)[::-1]
+        low, high = (low + 0x9E3779B9) % WORD, (high + 0xBB67AE85) % WORD
+    return np.stack((even[0], odd[0], even[1], odd[1]))
 
 
 def _nothing_to_choose(row: int, allowed: int) -> ValueError:

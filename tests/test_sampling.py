@@ -12,7 +12,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hoyomusic.errors import UsageError
-from hoyomusic.sampling import TABLE_SIZE, SamplingConfig, philox, random_word, repeating, sample, weights_table
+from hoyomusic.sampling import (
+    BLOCK,
+    ROWS_AT_ONCE,
+    TABLE_SIZE,
+    Repetition,
+    SamplingConfig,
+    draw,
+    philox,
+    random_word,
+    repeating,
+    sample,
+    weights_table,
+    words_ahead,
+)
 
 VOCABULARY = 60
 
@@ -63,6 +76,13 @@ def test_philox_equals_the_same_rounds_in_arrays():
 def test_a_draw_is_keyed_by_seed_step_and_tune(seed, step, tune, word):
     assert random_word(seed, step, tune) == word
     assert random_word(seed, step, tune, stream=1) != word
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 2**64 - 1), st.sampled_from([0, 7, 2**25 - 1, 2**25]), st.integers(0, 2**33), st.integers(0, 9))
+def test_words_made_ahead_are_those_of_each_step(seed, block, tune, stream):
+    steps = range(block * BLOCK, (block + 1) * BLOCK)
+    assert words_ahead(seed, block, tune, stream) == [random_word(seed, step, tune, stream) for step in steps]
 
 
 def test_the_table_of_weights_is_the_one_of_all_platforms():
@@ -135,13 +155,26 @@ def test_draws_stay_the_same_for_ever(config):
     assert hashlib.sha256(repr(drawn).encode()).hexdigest()[:16] == GOLDEN[config]
 
 
-def test_a_tune_does_not_hang_on_its_batch():
-    logits, mask = make_logits(9), np.random.default_rng(1).random((9, VOCABULARY)) < 0.6
-    config = SamplingConfig(top_p=0.9)
-    together = sample(logits, mask, config, seed=3, tunes=range(9), step=5)
-    for row in range(9):
-        alone = sample(logits[row : row + 1], mask[row : row + 1], config, seed=3, tunes=[row], step=5)
-        assert alone[0] == together[row]
+@pytest.mark.parametrize("repetition", [0.0, 1.5])
+@pytest.mark.parametrize(
+    "chosen", [{}, {"temperature": 0.7}, {"top_p": 0.9}, {"top_k": 5}, {"top_k": 9, "top_p": 0.5}, {"temperature": 0}]
+)
+def test_a_tune_does_not_hang_on_its_batch(chosen, repetition):
+    rows = ROWS_AT_ONCE + 9
+    generator = np.random.default_rng(1)
+    logits, mask = make_logits(rows), generator.random((rows, VOCABULARY)) < 0.6
+    logits[3] = logits[3, 0]
+    mask[4] = np.arange(VOCABULARY) == 7
+    config = SamplingConfig(**chosen, repetition=repetition)
+    repeats = generator.random((rows, VOCABULARY)) < 0.3
+    together = sample(logits, mask, config, seed=3, tunes=range(rows), step=5, repeats=repeats)
+    choices = [row.nonzero()[0] for row in mask]
+    drawn = draw(logits, choices, config, seed=3, tunes=range(rows), step=5, repeats=repeats)
+    assert drawn.tolist() == together.tolist()
+    for row in range(rows):
+        only = slice(row, row + 1)
+        alone = sample(logits[only], mask[only], config, seed=3, tunes=[row], step=5, repeats=repeats[only])
+        assert alone.tolist() == [together[row]]
 
 
 def test_frequencies_follow_the_softmax():
@@ -192,6 +225,22 @@ def test_repeating_marks_what_followed_the_same_ids():
     assert not repeating([], 3, 8).any() and not repeating([1, 2], 3, 8).any()
 
 
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.integers(0, 3), max_size=40), st.integers(1, 5))
+def test_repetition_is_kept_as_its_definition_says(history, span):
+    repetition = Repetition(span, 5)
+    for count in range(len(history) + 1):
+        before = history[:count]
+        context = before[max(0, count - span + 1) :]
+        expected = {
+            before[place] for place in range(span - 1, count)
+            if len(context) == span - 1 and before[place - span + 1 : place] == context
+        }
+        assert set(np.flatnonzero(repetition.marked).tolist()) == expected
+        if count < len(history):
+            repetition.take(history[count])
+
+
 @pytest.mark.parametrize("temperature", [0, 1])
 def test_rows_without_a_choice_are_refused(temperature):
     config = SamplingConfig(temperature=temperature)
@@ -204,6 +253,14 @@ def test_rows_without_a_choice_are_refused(temperature):
         logits[2, 5] = bad
         with pytest.raises(ValueError, match="^row 2: the logits are not finite$"):
             sample(logits, mask, config, seed=1, tunes=range(3), step=0)
+        with pytest.raises(ValueError, match="^row 0: the logits are not finite$"):
+            sample(logits[2:], mask[2:], config, seed=1, tunes=[2], step=0)
+    with pytest.raises(ValueError, match="^row 0: no id is allowed$"):
+        sample(logits[:1], ~mask[:1], config, seed=1, tunes=[0], step=0)
+    many = np.zeros((ROWS_AT_ONCE + 2, VOCABULARY), np.float32)
+    many[-1] = np.nan
+    with pytest.raises(ValueError, match=f"^row {ROWS_AT_ONCE + 1}: the logits are not finite$"):
+        sample(many, everything(len(many)), config, seed=1, tunes=range(len(many)), step=0)
 
 
 def test_what_is_not_allowed_need_not_be_a_number():

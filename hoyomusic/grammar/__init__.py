@@ -70,8 +70,8 @@ class Grammar:
     # ------------------------------------------------------------------ mask
 
     def allowed(self, state: State) -> list[int]:
-        """The allowed ids, in order: `mask` for people and for tests."""
-        return [int(index) for index in self.mask(state).nonzero()[0]]
+        """The allowed ids, in order: `choices` for people and for tests."""
+        return self.choices(state).tolist()
 
     def mask(self, state: State) -> np.ndarray:
         """Which ids may come next, as read-only bool (vocabulary,); never all false before the tune is done."""
@@ -79,6 +79,13 @@ class Grammar:
         if node.mask is None or state.returned >= 0:
             node = self._node(state)
         return node.mask
+
+    def choices(self, state: State) -> np.ndarray:
+        """The allowed ids, rising, as read-only int64: `mask` for `sampling.draw`."""
+        node = state.node
+        if node.mask is None or state.returned >= 0:
+            node = self._node(state)
+        return node.choices
 
     def masks(self, states: Sequence[State]) -> np.ndarray:
         """`mask` of each state, as bool (states, vocabulary)."""

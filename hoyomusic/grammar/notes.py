@@ -69,7 +69,7 @@ class Place(NamedTuple):
 class Node:
     """A place with what is known of it: its mask and the places behind it."""
 
-    __slots__ = ("after", "alike", "mask", "place", "row", "store")
+    __slots__ = ("after", "alike", "choices", "mask", "place", "row", "store")
 
     def __init__(self, place: Place, store: Store) -> None:
         self.place = place
@@ -77,6 +77,7 @@ class Node:
         self.after: dict[int, Node] = {}  # by the first of the ids that lead to the same place
         self.alike = () if place.frame is None else place.frame.tones.alike
         self.mask: np.ndarray | None = None
+        self.choices: np.ndarray | None = None
         self.row = -1
 
 
@@ -90,6 +91,7 @@ class Store:
         self.kept = 0
         self._nodes: dict[Place, Node] = {}
         self._rows: dict[bytes, int] = {}
+        self.choices: list[np.ndarray] = []  # the ids that each row allows
 
     def node(self, place: Place) -> Node:
         """The node of a place."""
@@ -111,6 +113,9 @@ class Store:
             if found == len(self.table):
                 self.table = np.concatenate([self.table, np.zeros_like(self.table)])
             self.table[found] = mask
+            choices = mask.nonzero()[0]
+            choices.flags.writeable = False
+            self.choices.append(choices)
         return found
 
 
@@ -143,6 +148,7 @@ class Notes:
             node.row = self.store.row(self._relaxed_mask(node.place))
             node.mask = self.store.table[node.row]
             node.mask.flags.writeable = False
+            node.choices = self.store.choices[node.row]
         return node
 
     def follow(self, node: Node, index: int, last: int) -> Node:
