@@ -5,6 +5,7 @@ Letters of shapes: B rows, T positions, V ids, E embedding width, H hidden width
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch.nn import functional
 
 from hoyomusic.errors import TrainingError
 from hoyomusic.normalisation import NORMS
+from hoyomusic.ranks import ALONE, Ranks
 from hoyomusic.sizes import AGREEMENTS, ModelConfig
 
 if TYPE_CHECKING:
@@ -88,6 +90,7 @@ class HoyoMusicLSTM(nn.Module):
     def __init__(self, config: ModelConfig, *, seed: int = 0) -> None:
         super().__init__()
         self.config = config
+        self.ranks = ALONE
         self.embedding = nn.Parameter(torch.empty(config.vocabulary, config.embedding))
         self.region = nn.Parameter(torch.empty(config.regions, config.embedding))
         self.clock = nn.Parameter(torch.empty(config.clocks, config.embedding))
@@ -166,7 +169,7 @@ class HoyoMusicLSTM(nn.Module):
             states.append(new)
             values = layer.norm(values.reshape(steps * rows, -1), counted).view(steps, rows, -1)  # (T, B, H)
             if self.training and self.config.dropout:
-                values = values * _draw_kept(values, self.config.dropout, generator)
+                values = values * _draw_kept(values, self.config.dropout, generator, self.ranks)
         logits = functional.linear(values, self.output_weight, self.output_bias)  # (T, B, V)
         if self.config.recalls:
             logits = self._recalled(logits, values, recall)
@@ -197,15 +200,22 @@ class HoyoMusicLSTM(nn.Module):
         return torch.Generator(self.output_bias.device).manual_seed(_hash(*key))
 
 
-def _draw_kept(like: Tensor, share: float, generator: torch.Generator | None) -> Tensor:
+def _draw_kept(
+    like: Tensor, share: float, generator: torch.Generator | None, ranks: Ranks = ALONE
+) -> Tensor:
     """A mask like `like`: 0 for a `share` of the places (to 1/256), elsewhere what keeps the mean (inverted dropout).
 
-    Each byte of a random word decides a place: a sixth of the time of `bernoulli_`, which draws a word for each.
+    Where `like` (T, B, H) is our part of the rows of several processes, the mask is our part of theirs: each
+    draws for all, so that how many they are changes nothing. Each byte of a random word decides a place: a
+    sixth of the time of `bernoulli_`, which draws a word for each.
     """
-    words = torch.empty(-(-like.numel() // 8), dtype=torch.int64, device=like.device)
-    drawn = words.random_(-(2**63), None, generator=generator).view(torch.uint8)[: like.numel()].view(like.shape)
+    first, rows, *rest = like.shape
+    shape = (first, rows * ranks.count, *rest)
+    places = math.prod(shape)
+    words = torch.empty(-(-places // 8), dtype=torch.int64, device=like.device)
+    drawn = words.random_(-(2**63), None, generator=generator).view(torch.uint8)[:places].view(shape)
     dropped = min(round(256 * share), 255)
-    return (drawn >= dropped).to(like.dtype).mul_(256 / (256 - dropped))
+    return (drawn[:, ranks.rows(shape[1])] >= dropped).to(like.dtype).mul_(256 / (256 - dropped))
 
 
 def _hash(*key: int) -> int:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from hoyomusic.ranks import ALONE, Ranks
 
 # Share of a step's statistics in the running ones. Steps see about 2,000 positions; 0.1, the usual value,
 # would let the last ten steps alone decide what the finished model normalises with.
@@ -13,10 +17,14 @@ NORM_EPSILON = 1e-5
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation over features, with statistics over the positions that count (Ioffe & Szegedy 2015)."""
+    """Batch normalisation over features, with statistics over the positions that count (Ioffe & Szegedy 2015).
+
+    Where several processes train together, `ranks`, they are those of the positions of all of them.
+    """
 
     def __init__(self, features: int) -> None:
         super().__init__()
+        self.ranks = ALONE
         self.weight = nn.Parameter(torch.ones(features))
         self.bias = nn.Parameter(torch.zeros(features))
         self.register_buffer("running_mean", torch.zeros(features))
@@ -27,16 +35,68 @@ class BatchNorm(nn.Module):
         if not self.training:
             return self._normalise(inputs, training=False)
         if counted is None or len(counted) == len(inputs):
-            return self._normalise(inputs, training=True)
-        chosen = self._normalise(inputs.index_select(0, counted), training=True)
+            return self._normalise_in_training(inputs)
+        chosen = self._normalise_in_training(inputs.index_select(0, counted))
         return torch.zeros_like(inputs).index_copy(0, counted, chosen)
 
-    def _normalise(self, inputs: Tensor, *, training: bool) -> Tensor:
+    def _normalise_in_training(self, inputs: Tensor) -> Tensor:
         # One position has no variance: it is normalised by what earlier steps have seen.
-        training = training and len(inputs) > 1
+        if self.ranks.count == 1:
+            return self._normalise(inputs, training=len(inputs) > 1)
+        total, mean, squares = _combined_statistics(inputs.detach(), self.ranks)
+        if total < 2:
+            return self._normalise(inputs, training=False)
+        self.running_mean.lerp_(mean, NORM_MOMENTUM)
+        self.running_var.lerp_(squares / (total - 1), NORM_MOMENTUM)
+        inverse = torch.rsqrt(squares / total + NORM_EPSILON)
+        return _NormaliseTogether.apply(inputs, self.weight, self.bias, mean, inverse, total, self.ranks)
+
+    def _normalise(self, inputs: Tensor, *, training: bool) -> Tensor:
         return functional.batch_norm(
             inputs, self.running_mean, self.running_var, self.weight, self.bias, training, NORM_MOMENTUM, NORM_EPSILON
         )
+
+
+def _combined_statistics(inputs: Tensor, ranks: Ranks) -> tuple[int, Tensor, Tensor]:
+    """Count, mean (H,) and sum of squared deviations (H,) over the inputs (n, H) of all processes; n may be 0.
+
+    The parts are joined by their deviations (Chan, Golub & LeVeque 1979): sums of plain squares would
+    leave a unit that is nearly always saturated no digits of its variance.
+    """
+    mean = inputs.sum(dim=0) / max(len(inputs), 1)
+    squares = (inputs - mean).square().sum(dim=0)
+    parts = ranks.gather(torch.cat((mean.new_full((1,), len(inputs)), mean, squares)))
+    counts, means, deviations = parts.split((1, len(mean), len(mean)), dim=1)
+    total = int(counts.sum())
+    mean = (counts * means).sum(dim=0) / max(total, 1)
+    return total, mean, (deviations + counts * (means - mean).square()).sum(dim=0)
+
+
+class _NormaliseTogether(torch.autograd.Function):
+    """``(x - mean) * inverse * weight + bias``; mean and inverse deviation hang on the x of every process.
+
+    With y the normalised x and g the gradient of the result, that of x is
+    ``weight * inverse * (g - mean(g) - y * mean(g * y))``, the means over the positions of all processes
+    (Ioffe & Szegedy 2015, section 3). Gradients of weight and bias are those of our own positions.
+    """
+
+    @staticmethod
+    def forward(
+        context: Any, inputs: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, inverse: Tensor, total: int,
+        ranks: Ranks,
+    ) -> Tensor:
+        normal = (inputs - mean) * inverse
+        context.save_for_backward(normal, weight, inverse)
+        context.total, context.ranks = total, ranks
+        return torch.addcmul(bias, normal, weight)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        normal, weight, inverse = context.saved_tensors
+        sums = torch.stack((gradient.sum(dim=0), (gradient * normal).sum(dim=0)))
+        mean, along = context.ranks.add(sums.clone()) / context.total
+        inputs = (gradient - mean - normal * along) * (weight * inverse)
+        return inputs, sums[1], sums[0], None, None, None, None
 
 
 class LayerNorm(nn.Module):

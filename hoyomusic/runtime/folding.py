@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from hoyomusic.errors import GenerationError
+
 # The epsilon that normalisation was trained with (`normalisation.NORM_EPSILON`; a test holds them equal).
 NORM_EPSILON = 1e-5
 
