@@ -75,7 +75,7 @@ HEAVY = {"torch", "music21", "onnxruntime", "verovio", "soundfile", "midirendere
 GROUND = {"errors", "storage", "text"}
 MEETING_ROOMS = {"dataset", "grammar", "recall", "vocab", "styling", "request", "streaming", "generator", "rewriting", "training", "evaluation", "cli"}
 MUSIC_SIDE = {"abc", "audition", "arrangement", "corpus", "harmony", "novelty", "regions", "render", "score", "tune", "tuplets"}
-LEARNING_SIDE = {"archive", "checkpoint", "device", "fit", "model", "normalisation", "runtime", "samples", "sampling", "sizes", "streams"}
+LEARNING_SIDE = {"archive", "checkpoint", "device", "fit", "model", "normalisation", "ranks", "runtime", "samples", "sampling", "sizes", "streams"}
 
 
 def find_modules() -> list[Path]:
