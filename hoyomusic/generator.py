@@ -10,6 +10,7 @@ the sampler draws one, the vocabulary turns ids into a tune. Here they meet.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -30,6 +31,7 @@ from hoyomusic.regions import Region, find_region
 from hoyomusic.request import Request, describe_options
 from hoyomusic.runtime import NumpyRuntime, Runtime, fold, one_thread
 from hoyomusic.score import choose_tempo
+from hoyomusic.streaming import StreamedBar, stream_bars
 from hoyomusic.styling import draw_finals, name_tune, style
 from hoyomusic.tune import Bar, Header, Note, Tempo, Tune
 from hoyomusic.vocab import Vocabulary
@@ -100,9 +102,10 @@ class HoyoMusicGenerator:
         """The label that the model hears for a nation: its own, or if it is not learned that of the one it borrows."""
         return region.label if self.has_learned(region) else find_region(region.borrows).label
 
-    def compose(self, request: Request) -> Iterator[Composition]:
+    def compose(self, request: Request, indices: range | None = None) -> Iterator[Composition]:
         """The tunes of a request, in order; each hangs on model, options, seed and its own index alone.
 
+        With `indices` those of these numbers, whatever the request's count.
         Raises UsageError for a prime that leaves no room for new bars and VocabularyError for one that
         the model's vocabulary cannot say.
         """
@@ -113,11 +116,11 @@ class HoyoMusicGenerator:
             )
         primed = [] if request.prime is None else self._prime_ids(request.prime, wish)
         tunes_at_once = max(1, BATCH // request.candidates)
-        for first in range(0, request.count, tunes_at_once):
-            indices = range(first, min(first + tunes_at_once, request.count))
+        indices = range(request.count) if indices is None else indices
+        for first in range(0, len(indices), tunes_at_once):
             voices = [
                 self._begin(request, region, wish, index, candidate, primed)
-                for index in indices
+                for index in indices[first : first + tunes_at_once]
                 for candidate in range(request.candidates)
             ]
             self._sample(voices, request)
@@ -165,10 +168,11 @@ class HoyoMusicGenerator:
     def _sample(self, voices: list[_Voice], request: Request) -> None:
         """Fill the voices, on one thread."""
         with one_thread():
-            self._step(voices, request)
+            for _ in self._steps(voices, request):
+                pass
 
-    def _step(self, voices: list[_Voice], request: Request) -> None:
-        """Step the voices together until each has ended; those that have leave the batch.
+    def _steps(self, voices: list[_Voice], request: Request) -> Iterator[None]:
+        """Step the voices together until each has ended; those that have leave the batch. Pauses behind each id.
 
         With guidance each voice has a shadow that hears the general label in place of its nation's.
         """
@@ -182,6 +186,7 @@ class HoyoMusicGenerator:
                     voice.nats += _cost(row, index)
             for voice, index in zip(voices, chosen, strict=True):
                 voice.take(index)
+            yield
             going_on = [row for row, voice in enumerate(voices) if voice.state.phase is not Phase.DONE]
             if len(going_on) < len(voices):
                 rows = [copy * len(voices) + row for copy in range(copies) for row in going_on]
@@ -273,6 +278,34 @@ class HoyoMusicGenerator:
         return Composition(
             tune, region, voice.index, request.seed, len(voice.ids), self.identity, novelty, voice.candidate, marks
         )
+
+    def stream(self, request: Request, *, endless: bool = False) -> Iterator[StreamedBar]:
+        """The melodies that `compose` makes, bar by bar, each as soon as its last id is drawn; no tune is kept.
+
+        `endless`: tune after tune for ever, whatever the request's count. Raises what `compose` raises.
+        """
+        region = find_region(request.region)
+        for index in itertools.count() if endless else range(request.count):
+            ids = self._draw(request, index)
+            bars = stream_bars(ids, self.vocabulary, region, tune=index, tempo=request.tempo)
+            while True:
+                with one_thread():
+                    bar = next(bars, None)
+                if bar is None:
+                    break
+                yield bar
+
+    def _draw(self, request: Request, index: int) -> Iterator[int]:
+        """The ids of tune number `index`, each as soon as it is settled: all at once, if it is chosen among several."""
+        if request.candidates > 1 or request.novel:
+            (made,) = self.compose(request, range(index, index + 1))
+            yield from self.vocabulary.encode(made.tune)
+            return
+        region, wish = find_region(request.region), request.wish()
+        primed = [] if request.prime is None else self._prime_ids(request.prime, wish)
+        voice = self._begin(request, region, wish, index, 0, primed)
+        for _ in self._steps([voice], request):
+            yield voice.ids[-1]
 
     @cached_property
     def training_index(self) -> NoveltyIndex | None:
