@@ -10,6 +10,9 @@ import mido
 import pretty_midi
 import pytest
 import symusic
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mido.midifiles.meta import encode_variable_int
 
 from hoyomusic.arrangement import arrange
 from hoyomusic.regions import REGIONS, find_region
@@ -94,14 +97,29 @@ def test_title_key_metre_and_provenance_are_written():
 
 
 @pytest.mark.parametrize(
-    ("key", "number"),
+    ("key", "name"),
     [
-        (Key("C"), 0), (Key("A", 0, "minor"), 21), (Key("B", -1), 10), (Key("F", 1, "minor"), 18),
-        (Key("G", 0, "mixolydian"), 0), (Key("C", 0, "none"), 0), (Key("C", -1), 11), (Key("D", -1, "minor"), 13),
+        (Key("C"), "C"), (Key("A", 0, "minor"), "Am"), (Key("B", -1), "Bb"), (Key("F", 1, "minor"), "F#m"),
+        (Key("G", 0, "mixolydian"), "C"), (Key("C", 0, "none"), "C"), (Key("C", -1), "B"), (Key("F", 1), "F#"),
+        (Key("D", -1, "minor"), "C#m"), (Key("C", 1), "Db"), (Key("E", -1, "minor"), "D#m"),
+        (Key("B", -1, "minor"), "Bbm"),
     ],
 )  # fmt: skip
-def test_keys_in_the_numbers_of_pretty_midi(key, number):
-    assert midi.key_number(key) == number
+def test_keys_are_read_as_they_sound(key, name):
+    tune = Tune(key, Metre(4, 4), (Bar((note(60, Fraction(1)),)),))
+    assert [(time, message.key) for time, message in meta(midi.to_bytes(perform(tune)), "key_signature")] == [(0, name)]
+
+
+def test_a_tune_without_bars_is_a_file_too():
+    data = midi.to_bytes(perform(Tune(Key("C"), None, ())))
+    assert [(time, message.numerator) for time, message in meta(data, "time_signature")] == [(0, 4)]
+    assert pretty_midi.PrettyMIDI(io.BytesIO(data)).get_end_time() == 0
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.integers(0, 2**28 - 1))
+def test_numbers_are_told_as_mido_tells_them(number):
+    assert list(midi.variable_length(number)) == encode_variable_int(number)
 
 
 def test_every_track_ends_two_seconds_after_the_music():
