@@ -10,7 +10,7 @@ import contextlib
 import errno
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from hoyomusic.errors import StorageError
@@ -19,10 +19,11 @@ TEMPORARY_PREFIX = ".hoyo-"
 TEMPORARY_SUFFIX = ".tmp"
 
 
-def write_atomically(path: str | os.PathLike[str], data: bytes, *, overwrite: bool) -> Path:
+def write_atomically(path: str | os.PathLike[str], data: bytes | Iterable[bytes], *, overwrite: bool) -> Path:
     """Write `data` to `path` so that at every moment the old file or the whole new one is there.
 
-    The folder is made if need be. A link is followed: what it points to is replaced, the link stays.
+    Data too large to hold come piece by piece. The folder is made if need be. A link is followed: what it
+    points to is replaced, the link stays.
     Raises StorageError when the target exists and `overwrite` is false, when it is a folder, or when
     the disk is full, read-only or otherwise unwilling.
     """
@@ -35,7 +36,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes, *, overwrite: bo
             raise taken(path)
         temporary = target.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
         try:
-            _write_new(temporary, data)
+            _write_new(temporary, [data] if isinstance(data, bytes) else data)
             if target.exists():
                 os.chmod(temporary, target.stat().st_mode & 0o7777)
             if overwrite:
@@ -57,7 +58,7 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         probe = target.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
         try:
-            _write_new(probe, b"")
+            _write_new(probe, ())
         finally:
             probe.unlink(missing_ok=True)
 
@@ -76,10 +77,11 @@ def taken(path: str | os.PathLike[str]) -> StorageError:
     return StorageError("already exists", where=str(path), remedy="choose another name or add --force")
 
 
-def _write_new(path: Path, data: bytes) -> None:
+def _write_new(path: Path, pieces: Iterable[bytes]) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     with os.fdopen(os.open(path, flags, 0o666), "wb") as file:
-        file.write(data)
+        for piece in pieces:
+            file.write(piece)
         file.flush()
         os.fsync(file.fileno())
 

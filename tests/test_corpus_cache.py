@@ -79,3 +79,79 @@ def test_the_digest_knows_where_parts_end():
     assert digest(["ab", "c"]) != digest(["a", "bc"])
     assert digest(["ab"]) == digest([b"ab"])
     assert len(rules_digest()) == 64
+
+
+def keep(cache, pieces=(b"ab", b"", b"cdef"), key="key"):
+    return cache.store_mapped("a", key, pieces, lambda: {"count": len(pieces)})
+
+
+def test_a_mapped_entry_is_what_was_stored(cache):
+    assert cache.map("a", "key") is None
+    assert keep(cache)
+    found = cache.map("a", "key")
+    assert found.mapping[found.start : found.start + found.size] == b"abcdef"
+    assert found.start % 64 == 0
+    assert found.note == {"count": 3}
+    assert keep(cache, [])
+    assert cache.map("a", "key").size == 0
+    # What is open stays what it was.
+    assert found.mapping[found.start : found.start + found.size] == b"abcdef"
+    assert cache.notices == []
+
+
+def test_the_note_is_taken_when_all_pieces_have_come(cache):
+    seen = []
+    assert cache.store_mapped("a", "key", (seen.append(part) or part for part in (b"a", b"b")), lambda: len(seen))
+    assert cache.map("a", "key").note == 2
+
+
+def test_no_bit_of_a_mapped_entry_flips_unnoticed(cache):
+    keep(cache)
+    path = cache.folder / "a.map"
+    sound = path.read_bytes()
+    for place in range(len(sound)):
+        path.write_bytes(sound[:place] + bytes([sound[place] ^ 1]) + sound[place + 1 :])
+        assert cache.map("a", "key") is None
+    assert set(cache.notices) == {f"{path}: the cached corpus is damaged, computed anew"}
+
+
+def test_no_mapped_entry_is_cut_or_lengthened_unnoticed(cache):
+    keep(cache)
+    path = cache.folder / "a.map"
+    sound = path.read_bytes()
+    for data in (*(sound[:kept] for kept in range(len(sound))), sound + b"\0"):
+        path.write_bytes(data)
+        assert cache.map("a", "key") is None
+    assert set(cache.notices) == {f"{path}: the cached corpus is damaged, computed anew"}
+
+
+def test_another_key_of_a_mapped_entry_is_out_of_date(cache):
+    keep(cache)
+    assert cache.map("a", "other") is None
+    assert cache.notices == [f"{cache.folder / 'a.map'}: the cached corpus is out of date, computed anew"]
+
+
+def test_what_fails_half_way_leaves_the_old_entry(cache):
+    keep(cache)
+
+    def pieces():
+        yield b"new"
+        raise RuntimeError("no more")
+
+    with pytest.raises(RuntimeError):
+        cache.store_mapped("a", "key", pieces(), dict)
+    assert cache.map("a", "key").note == {"count": 3}
+    assert [path.name for path in cache.folder.iterdir()] == ["a.map"]
+
+
+def test_a_mapped_entry_that_cannot_be_written_or_read_costs_a_notice(cache, tmp_path):
+    (cache.folder / "a.map").mkdir()
+    assert cache.map("a", "key") is None
+    assert not keep(cache)
+    assert cache.notices[0] == f"{cache.folder / 'a.map'}: cannot be read (Is a directory), computed anew"
+    assert cache.notices[1].startswith("the corpus is not cached: ")
+
+
+def test_rules_are_told_apart_by_what_they_name():
+    assert rules_digest() == rules_digest() != rules_digest(("vocab",))
+    assert rules_digest(("recall.py",)) != rules_digest(("vocab",))

@@ -35,6 +35,21 @@ def test_writes_a_new_file_and_its_folders(tmp_path, overwrite):
     assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~mask
 
 
+def test_writes_pieces_as_they_come_or_nothing(tmp_path):
+    path = tmp_path / "large"
+    write_atomically(path, (bytes([number]) * 3 for number in range(5)), overwrite=False)
+    whole = path.read_bytes()
+    assert whole == b"".join(bytes([number]) * 3 for number in range(5))
+
+    def broken():
+        yield b"new"
+        raise RuntimeError("no more")
+
+    with pytest.raises(RuntimeError):
+        write_atomically(path, broken(), overwrite=True)
+    assert path.read_bytes() == whole and listing(tmp_path) == ["large"]
+
+
 def test_overwrites_only_when_told_and_keeps_the_mode(tmp_path):
     path = tmp_path / "tune.abc"
     path.write_bytes(OLD)

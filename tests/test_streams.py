@@ -63,6 +63,49 @@ def test_every_sample_stands_whole_in_the_line_once(samples, rows, steps, epoch)
     assert len(widths) == -(-sum(widths) // steps)
 
 
+def lay_out(samples, *, rows, steps, seed, epoch, boundary_id, region_dropout) -> list[dict[str, np.ndarray]]:
+    """The plain way to the batches: the whole line is laid out in memory, then cut. The oracle of `pack`."""
+
+    def draw(use: int) -> np.ndarray:
+        return np.random.Philox(np.random.SeedSequence((seed, epoch, use))).random_raw(len(samples))
+
+    dropped = (draw(1) >> np.uint64(11)) / 2**53 < region_dropout
+    parts = {name: [] for name in ("ids", "targets", "region", "clock", "recall", "valid")}
+    for index in np.argsort(draw(0), kind="stable"):
+        sample = samples[index]
+        count = len(sample.ids)
+        parts["ids"] += [*sample.ids[:-1], boundary_id]
+        parts["targets"] += [*sample.ids[1:], boundary_id]
+        parts["region"] += [0 if dropped[index] else sample.region] * count
+        parts["clock"] += list(sample.clock)
+        parts["recall"] += list(sample.recall)
+        parts["valid"] += [True] * (count - 1) + [False]
+    length = -(-len(parts["ids"]) // rows)
+    rest = {"ids": boundary_id, "targets": boundary_id, "recall": np.zeros_like(sample.recall[0]), "valid": False}
+    line = {}
+    for name, values in parts.items():
+        values += [rest.get(name, 0)] * (rows * length - len(values))
+        line[name] = np.array(values).reshape(rows, length, *np.shape(values[0]))
+    line["reset"] = ~line["valid"]
+    segments = -(-length // steps)
+    edges = [length * segment // segments for segment in range(segments + 1)]
+    cuts = [slice(*pair) for pair in zip(edges, edges[1:], strict=False)]
+    return [{name: part[:, cut] for name, part in line.items()} for cut in cuts]
+
+
+@settings(deadline=None, max_examples=60)
+@given(samples_of, st.integers(1, 7), st.integers(1, 20), st.integers(0, 3), st.sampled_from([0.0, 0.4]))
+def test_segments_read_one_by_one_are_those_of_a_line_laid_out(samples, rows, steps, epoch, dropout):
+    wish = {"rows": rows, "steps": steps, "seed": 5, "epoch": epoch, "boundary_id": BOUNDARY, "region_dropout": dropout}
+    expected, streams = lay_out(samples, **wish), pack(samples, **wish)
+    assert len(streams) == len(expected)
+    for segment in reversed(range(len(streams))):
+        found = streams[segment]._asdict()
+        assert found.keys() == expected[segment].keys()
+        for name, part in found.items():
+            np.testing.assert_array_equal(part, expected[segment][name])
+
+
 def test_segments_are_had_in_any_order():
     samples = [make_sample(number, 20) for number in range(8)]
     streams = pack(samples, rows=3, steps=7, seed=1, epoch=0)

@@ -8,18 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from hoyomusic import regions
 from hoyomusic.checkpoint import load, save
 from hoyomusic.corpus import load_corpus
-from hoyomusic.dataset import prepare
 from hoyomusic.errors import TrainingError, UsageError
 from hoyomusic.evaluation.likelihood import NGram
 from hoyomusic.fit import EpochEnded, FitConfig, StepDone
 from hoyomusic.novelty import NoveltyIndex, find_index
 from hoyomusic.recall import SOURCES
-from hoyomusic.regions import REGIONS
 from hoyomusic.training import CorpusReady, TrainingConfig, resume, train
-from hoyomusic.vocab import Vocabulary
 from tests.conftest import BOOK
 
 FIT = FitConfig(epochs=4, rows=2, steps=24, learning_rate=0.01, precision="fp32", averaging=0.9)
@@ -155,32 +151,6 @@ def test_a_finished_run_says_so(config: TrainingConfig) -> None:
     save(replace(loaded, training={**loaded.training, "fit": waited}), config.out)
     with pytest.raises(TrainingError, match="nothing was gained in the last 5 epochs; train it further"):
         resume(config.out, epochs=9)
-
-
-def test_nations_with_few_tunes_share_the_general_label(monkeypatch: pytest.MonkeyPatch) -> None:
-    corpus = load_corpus([BOOK])
-    monkeypatch.setattr(regions, "LEARNED_FROM", 2)
-    (first, *rest) = corpus.tunes
-    judged = replace(first, split="validation")
-    dataset = prepare(replace(corpus, tunes=(judged, *rest)), Vocabulary.build())
-    learned = {region.label for region in REGIONS if region.learned}
-    assert set(dataset.learned) == {region.name for region in REGIONS if region.learned and region.label}
-    assert {sample.region for sample in dataset.training + dataset.validation} <= learned
-
-
-def test_what_the_vocabulary_cannot_say_is_counted(tmp_path: Path) -> None:
-    path = tmp_path / "odd.abc"
-    plain = "M:2/4\nL:1/8\nK:C\nCDEF|GABc|dcBA|GFED|\n"
-    odd = "M:2/4\nL:1/8\nK:C\nCDEF|GABc|dcBA|G7/3A5/3|CDEF|\n"
-    melodies = [plain, plain.replace("GABc", "GGcc"), plain.replace("dcBA", "fedc"), plain.replace("GFED", "G2C2")]
-    path.write_text("\n".join(f"X:{number}\n{tune}" for number, tune in enumerate([*melodies, odd], 1)))
-    corpus = load_corpus([path])
-    half = [replace(tune, split="train" if index % 2 else "validation") for index, tune in enumerate(corpus.tunes)]
-    dataset = prepare(replace(corpus, tunes=tuple(half)), Vocabulary.build())
-    assert dataset.unsayable == {"the length 7/24 has no token": 1}
-    assert len(dataset.training) + len(dataset.validation) == len(half) - 1
-    with pytest.raises(TrainingError, match="the corpus leaves no tune for validation; use a larger corpus"):
-        prepare(replace(corpus, tunes=tuple(replace(tune, split="train") for tune in half)), Vocabulary.build())
 
 
 def test_too_few_samples_are_refused() -> None:

@@ -56,10 +56,18 @@ def load_corpus(
     music in two sources is kept from the first. Raises CorpusError where a source cannot be found or
     read, or where not one tune is usable; MissingPartError where a format needs a further package.
     """
+    opened = open_sources(sources, hoyomusic=hoyomusic)
+    return assemble(opened, Cache() if use_cache else None, progress or (lambda what, count: None))
+
+
+def open_sources(
+    sources: Sequence[str | Path], *, hoyomusic: str | Path | None | Literal[False] = False
+) -> list[Source]:
+    """The sources that `load_corpus` reads; none of their tunes is read yet. Raises as it does."""
     opened = [find_source(source) for source in sources]
     if hoyomusic is not False:
         opened.append(HoyoMusicRows(find_hoyomusic(None if hoyomusic is None else Path(hoyomusic))))
-    return assemble(opened, Cache() if use_cache else None, progress or (lambda what, count: None))
+    return opened
 
 
 def find_source(source: str | Path) -> Source:
