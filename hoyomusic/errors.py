@@ -12,6 +12,7 @@
     ├── TrainingError             a run that cannot start or cannot go on
     ├── GenerationError           a tune that could not be made as asked, though the wish makes sense
     ├── RenderError               a file that cannot be written in the asked format
+    ├── PlayError                a MIDI port that is not there or no longer answers
     ├── StorageError              the disk: full, read-only, already there
     └── MissingPartError          an optional part that is not installed
 
@@ -93,6 +94,10 @@ class GenerationError(HoyoError):
 
 class RenderError(HoyoError):
     """A score that cannot be written in the asked format."""
+
+
+class PlayError(HoyoError):
+    """A MIDI port that is not there, cannot be opened, or no longer answers."""
 
 
 class StorageError(HoyoError):

@@ -54,6 +54,7 @@ FLOORS = {
     "rewriting": 6,
     "training": 6,
     "evaluation": 7,
+    "playing": 7,
     "cli": 8,
 }
 
@@ -73,7 +74,7 @@ USES_TORCH = {"checkpoint", "device", "fit", "model", "normalisation", "ranks", 
 # Told at import, these libraries cost each command its start.
 HEAVY = {"torch", "music21", "onnxruntime", "verovio", "soundfile", "midirenderer", "matplotlib", "sklearn", "scipy"}
 GROUND = {"errors", "storage", "text"}
-MEETING_ROOMS = {"dataset", "grammar", "recall", "vocab", "styling", "request", "streaming", "generator", "rewriting", "training", "evaluation", "cli"}
+MEETING_ROOMS = {"dataset", "grammar", "recall", "vocab", "styling", "request", "streaming", "generator", "playing", "rewriting", "training", "evaluation", "cli"}
 MUSIC_SIDE = {"abc", "audition", "arrangement", "corpus", "harmony", "novelty", "regions", "render", "score", "tune", "tuplets"}
 LEARNING_SIDE = {"archive", "checkpoint", "device", "fit", "model", "normalisation", "ranks", "runtime", "samples", "sampling", "sizes", "streams"}
 
@@ -183,7 +184,7 @@ import contextlib, io, sys
 from hoyomusic.cli import run
 with contextlib.redirect_stdout(io.StringIO()):
     commands = (
-        "", "generate", "infill", "vary", "render", "train",
+        "", "generate", "play", "infill", "vary", "render", "train",
         "resume", "regions", "doctor", "corpus", "corpus stats", "evaluate",
     )
     for command in commands:

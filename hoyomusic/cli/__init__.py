@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from hoyomusic import __version__
-from hoyomusic.cli import corpus, doctor, evaluate, generate, regions, render, rewrite, train
+from hoyomusic.cli import corpus, doctor, evaluate, generate, play, regions, render, rewrite, train
 from hoyomusic.cli.console import examples, warn
 from hoyomusic.errors import HoyoError
 
@@ -62,6 +62,7 @@ def _start(
 
 
 app.command("generate", epilog=generate.EXAMPLES)(generate.generate)
+app.command("play", epilog=play.EXAMPLES)(play.play)
 app.command("infill", epilog=rewrite.INFILL_EXAMPLES)(rewrite.infill)
 app.command("vary", epilog=rewrite.VARY_EXAMPLES)(rewrite.vary)
 app.command("render", epilog=render.EXAMPLES)(render.render)
