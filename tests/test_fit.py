@@ -163,7 +163,7 @@ def test_a_finished_run_has_nothing_to_do(whole_run):
 
 def test_plateau_lowers_the_rate_and_patience_ends_the_run(monkeypatch):
     values = iter([2.0, 1.0, 1.5, 1.5, 1.5, 1.5])
-    monkeypatch.setattr("hoyomusic.fit.measure", lambda *arguments, **options: next(values))
+    monkeypatch.setattr("hoyomusic.fit.learning.measure", lambda *arguments, **options: next(values))
     events = []
     state = run(
         replace(CONFIG, epochs=50, plateau_patience=1, plateau_factor=0.5, patience=4), on_event=events.append
