@@ -9,7 +9,6 @@ from torch import nn
 
 from benchmarks.peers import folk_rnn, stateful_lstm, transformer
 from benchmarks.peers.folk_rnn import FolkRNN, FolkRNNConfig, NumpySampler
-from benchmarks.peers.layer_norm_lstm import layer_norm_lstm
 from benchmarks.peers.stateful_lstm import StatefulLSTM
 from benchmarks.peers.transformer import Transformer, TransformerConfig
 from hoyomusic.model import HoyoMusicLSTM, ModelConfig
@@ -75,6 +74,11 @@ def test_the_first_logits_of_a_transformer_are_those_of_a_guess():
 def test_heads_must_share_the_width():
     with pytest.raises(ValueError, match="a width of 10 cannot be shared by 3 heads"):
         TransformerConfig(20, width=10, heads=3)
+
+
+def test_no_transformer_is_fitted_to_too_few_parameters():
+    with pytest.raises(ValueError, match="90,000 parameters are too few for 6 layers of 6 heads"):
+        TransformerConfig.fitted(20, 90_000)
 
 
 def test_the_sampler_in_numpy_equals_the_network(small_lstm):
@@ -145,19 +149,6 @@ def _student() -> StatefulLSTM:
     return model
 
 
-def test_the_layer_norm_network_is_ours_but_for_the_normalisation():
-    config = ModelConfig(20, embedding=7, hidden=16)
-    ours, theirs = HoyoMusicLSTM(config, seed=4), layer_norm_lstm(config, seed=4)
-    assert count(ours) == count(theirs)
-    for name, weight in ours.named_parameters():
-        assert torch.equal(weight, theirs.get_parameter(name))
-    ids = draw_ids(3, 6)
-    values = []
-    theirs.layers[2].norm.register_forward_hook(lambda module, given, found: values.append(found))
-    theirs(ids, ids[:, 0] * 0, ids * 0, key=(1,))
-    torch.testing.assert_close(values[0].mean(1), torch.zeros(18), atol=1e-5, rtol=0)
-
-
 def test_the_schedule_rises_then_falls_along_a_cosine():
     shares = [transformer.schedule(step / 100) for step in range(101)]
     assert shares[2] == 1.0 and max(shares) == 1.0
@@ -174,7 +165,7 @@ def test_each_optimiser_learns_a_sequence_by_heart(learn):
     model, make = learn()
     optimizer, ids = make(model), draw_ids(2, 12)
     losses = []
-    for _ in range(120):
+    for _ in range(60):
         found = model(ids[:, :-1])
         logits = found[0] if isinstance(found, tuple) else found
         loss = nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
@@ -182,4 +173,4 @@ def test_each_optimiser_learns_a_sequence_by_heart(learn):
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert losses[-1] < 0.6 * losses[0]
+    assert losses[-1] < 0.8 * losses[0]

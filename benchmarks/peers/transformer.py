@@ -39,16 +39,17 @@ class TransformerConfig:
     @staticmethod
     def fitted(vocabulary: int, parameters: int, *, context: int = 1024, layers: int = 6, heads: int = 6,
                dropout: float = 0.0) -> TransformerConfig:
-        """The widest network of at most so many parameters with heads of a multiple of 8, then filled up.
+        """The widest network of at most so many parameters whose heads are a multiple of 8 wide, then filled up.
 
-        Filled up by its feed-forward parts, in steps of 16: at most some 1.2 times the usual 4 W.
+        Filled up by its feed-forward parts, in steps of 16. Raises ValueError where the narrowest is too large.
         """
         def count(width: int, feed_forward: int) -> int:
             block = 4 * width * (width + 1) + feed_forward * (2 * width + 1) + width + 4 * width
             return (vocabulary + context) * width + layers * block + 2 * width
 
-        step = 8 * heads
-        width = step
+        width = step = 8 * heads
+        if count(width, 4 * width) > parameters:
+            raise ValueError(f"{parameters:,} parameters are too few for {layers} layers of {heads} heads")
         while count(width + step, 4 * (width + step)) <= parameters:
             width += step
         left = parameters - count(width, 4 * width)
