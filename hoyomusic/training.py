@@ -22,6 +22,7 @@ from hoyomusic.errors import TrainingError, UsageError
 from hoyomusic.fit import Event, FitConfig, FitState, fit
 from hoyomusic.grammar import CLOCKS
 from hoyomusic.model import HoyoMusicLSTM, ModelConfig
+from hoyomusic.ranks import ALONE, Ranks
 from hoyomusic.recall import SOURCES
 from hoyomusic.regions import REGIONS
 from hoyomusic.storage import check_writable, free_path
@@ -48,6 +49,7 @@ class TrainingConfig:
     layers: int = 3
     dropout: float = 0.15
     weight_dropout: float = 0.0
+    norm: str = "batch"
     device: str = "auto"
     fit: FitConfig = field(default_factory=FitConfig)
 
@@ -92,16 +94,19 @@ def train(
     on_event: Callable[[RunEvent], None] = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
     progress: Callable[[str, int], None] | None = None,
+    ranks: Ranks = ALONE,
 ) -> FitState:
     """A new run. The checkpoint at `config.out` holds the best weights and all it takes to go on.
 
     A model that was there is kept under a numbered name. Raises HoyoErrors of every kind: a corpus
     that is absent, a target that cannot be written, a start that is no model, numbers out of bounds.
+
+    Where `ranks` are several processes, each calls this; the first one alone writes. Events come in each.
     """
-    check_writable(config.out)
+    if ranks.first:
+        check_writable(config.out)
     started = None if config.start is None else load(config.start)
     vocabulary = Vocabulary.build(config.layout) if started is None else Vocabulary.from_dict(started.vocab)
-    dataset = _read(config, vocabulary, on_event, progress)
     if started is None:
         sizes = ModelConfig(
             vocabulary=len(vocabulary),
@@ -113,16 +118,18 @@ def train(
             dropout=config.dropout,
             weight_dropout=config.weight_dropout,
             recalls=SOURCES,
+            norm=config.norm,
         )
     else:
         sizes = replace(
             started.config, dropout=config.dropout, weight_dropout=config.weight_dropout, recalls=SOURCES
         )
+    dataset = _read(config, vocabulary, on_event, progress, ranks)
     model = HoyoMusicLSTM(sizes, seed=config.fit.seed)
     if started is not None:
         # A model that never heard its own past is given a recall that does nothing yet.
         model.load_state_dict({**model.state_dict(), **started.weights})
-    return _run(config, model, vocabulary, dataset, None, on_event, should_stop)
+    return _run(config, model, vocabulary, dataset, None, on_event, should_stop, ranks)
 
 
 def resume(
@@ -134,10 +141,12 @@ def resume(
     on_event: Callable[[RunEvent], None] = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
     progress: Callable[[str, int], None] | None = None,
+    ranks: Ranks = ALONE,
 ) -> FitState:
     """Go on with the run of a checkpoint until `epochs` in all (None: as it was asked for).
 
-    `learning_rate` replaces the present one: a lower one settles what a higher one has found.
+    `learning_rate` replaces the present one: a lower one settles what a higher one has found. Another
+    number of processes (`ranks`) than before may go on.
 
     Raises TrainingError for a model without a training state, a run that is finished, and a corpus that
     is no longer the same, unless `force` says to go on with it all the same.
@@ -166,7 +175,7 @@ def resume(
             remedy=f"train it further: hoyo train --from {path}",
         )
     vocabulary = Vocabulary.from_dict(checkpoint.vocab)
-    dataset = _read(config, vocabulary, on_event, progress)
+    dataset = _read(config, vocabulary, on_event, progress, ranks)
     if dataset.corpus_hash != checkpoint.provenance["corpus"] and not force:
         raise TrainingError(
             "the corpus is not the one this run began with",
@@ -174,7 +183,7 @@ def resume(
             remedy="add --force to go on with the new one, or use hoyo train --from",
         )
     model = HoyoMusicLSTM(checkpoint.config)
-    return _run(config, model, vocabulary, dataset, state, on_event, should_stop)
+    return _run(config, model, vocabulary, dataset, state, on_event, should_stop, ranks)
 
 
 def _read(
@@ -182,7 +191,11 @@ def _read(
     vocabulary: Vocabulary,
     on_event: Callable[[RunEvent], None],
     progress: Callable[[str, int], None] | None,
+    ranks: Ranks,
 ) -> Dataset:
+    if ranks.local:
+        # What the first process of this computer has read and put into the cache, the others find there.
+        ranks.wait()
     dataset = load_dataset(
         vocabulary,
         config.corpus,
@@ -191,6 +204,8 @@ def _read(
         seed=config.fit.seed,
         progress=progress,
     )
+    if not ranks.local:
+        ranks.wait()
     on_event(
         CorpusReady(
             training=len(dataset.training),
@@ -213,11 +228,17 @@ def _run(
     state: FitState | None,
     on_event: Callable[[RunEvent], None],
     should_stop: Callable[[], bool],
+    ranks: Ranks,
 ) -> FitState:
     tune_allocator()
-    device = choose_device(config.device)
+    ranks.check_same(
+        repr((config.fit, model.config, dataset.corpus_hash, None if state is None else state.step)), "run"
+    )
+    device = choose_device(ranks.device(config.device))
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
+        if device.index is not None:
+            torch.cuda.set_device(device)
     model.to(device)
     provenance = describe_provenance(dataset)
     written = state is not None
@@ -260,6 +281,7 @@ def _run(
         on_event=on_event,
         should_stop=should_stop,
         save=write,
+        ranks=ranks,
     )
 
 

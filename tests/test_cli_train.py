@@ -124,6 +124,8 @@ def test_training_further_begins_with_the_weights_of_a_model(hoyo: Hoyo, tunes: 
         (["train", "--max-samples", "1"], 2, "--max-samples: 1 tunes; ask for 2 or more"),
         (["train", "--learning-rate", "nan"], 2, "learning_rate is nan; give a number above 0"),
         (["train", "--precision", "fp8"], 2, "there is no precision 'fp8'; choose auto, fp32 or bf16"),
+        (["train", "--norm", "none"], 2, "there is no normalisation 'none'; choose batch or layer"),
+        (["train", "--hidden", "0"], 2, "hidden is 0; give a whole number from 1 to 4096"),
         (["train", "--device", "tpu"], 2, "there is no device 'tpu'; choose auto, cpu, cuda or cuda:N"),
         (["train", "--corpus", "nothing"], 1, "nothing: there is no corpus, file or folder of this name"),
         (["train", "--from", "nothing.pth"], 1, "nothing.pth: there is no such file"),

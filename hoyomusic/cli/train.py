@@ -46,6 +46,9 @@ def train(
     weight_dropout: Annotated[
         float | None, typer.Option("--weight-dropout", help="Share of the recurrent weights dropped.")
     ] = None,
+    norm: Annotated[
+        str | None, typer.Option("--norm", help="batch, or layer to compare with; only batch can generate.")
+    ] = None,
     rows: Annotated[int | None, typer.Option("--rows", help="Streams that are read side by side.")] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Tokens of each stream in one step.")] = None,
     learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="The rate to begin with.")] = None,
@@ -56,7 +59,8 @@ def train(
 ) -> None:
     """Train a model on tunes. Ctrl-C stops after the step under way and loses nothing.
 
-    The model goes to models/hoyomusic_generator.pth in this folder, where generate finds it.
+    The model goes to models/hoyomusic_generator.pth in this folder, where generate finds it. Several processes
+    share the rows: torchrun --nproc-per-node 2 -m hoyomusic train ...
     """
     from hoyomusic import training
     from hoyomusic.fit import FitConfig
@@ -67,7 +71,7 @@ def train(
     )  # fmt: skip
     sizes = given(
         corpus=tuple(sources) if sources else None, max_samples=max_samples, out=out, start=start, embedding=embedding,
-        hidden=hidden, layers=layers, dropout=dropout, weight_dropout=weight_dropout, device=device,
+        hidden=hidden, layers=layers, dropout=dropout, weight_dropout=weight_dropout, norm=norm, device=device,
     )  # fmt: skip
     config = training.TrainingConfig(
         hoyomusic=choose_hoyomusic(use_hoyomusic, hoyomusic), fit=FitConfig(**fit), **sizes
@@ -96,19 +100,23 @@ def _watch(start: Callable[..., FitState], path: Path, as_json: bool) -> None:
     """Run a training, show its events, and say at the end what to do next."""
     from hoyomusic.cli.watching import open_watcher
     from hoyomusic.fit import RunStarted
+    from hoyomusic.ranks import join
 
-    with open_watcher(as_json) as watcher, _Interruption() as interruption:
+    with join() as ranks, open_watcher(as_json, silent=not ranks.first) as watcher, _Interruption() as interruption:
 
         def on_event(event: RunEvent) -> None:
             if isinstance(event, RunStarted):
                 interruption.arm()
             watcher.on_event(event)
 
-        state = start(on_event=on_event, should_stop=interruption.came, progress=watcher.progress)
+        state = start(on_event=on_event, should_stop=interruption.came, progress=watcher.progress, ranks=ranks)
+    if not ranks.first:
+        return
     name = shlex.quote(str(path))
-    if interruption.signal:
+    if not state.finished:
         note(f"stopped and saved after {state.step:,} steps; go on with: hoyo resume {name}")
-        raise typer.Exit(128 + interruption.signal)
+        # Without a signal of our own another process was told to stop.
+        raise typer.Exit(128 + (interruption.signal or signal.SIGTERM))
     note(f"the model is in {path}; hear it with: hoyo generate --region Mondstadt --model {name}")
 
 

@@ -46,9 +46,11 @@ class Watcher(Protocol):
 
 
 @contextmanager
-def open_watcher(as_json: bool) -> Iterator[Watcher]:
-    """The watcher for this stdout."""
-    if as_json:
+def open_watcher(as_json: bool, *, silent: bool = False) -> Iterator[Watcher]:
+    """The watcher for this stdout; a `silent` one leaves the telling to another process."""
+    if silent:
+        yield SilentWatcher()
+    elif as_json:
         yield JsonWatcher()
     elif sys.stdout.isatty():
         from rich.console import Console
@@ -66,6 +68,16 @@ def open_watcher(as_json: bool) -> Iterator[Watcher]:
 
 def _print_line(line: str) -> None:
     print(line, flush=True)
+
+
+class SilentWatcher:
+    """Tells nothing."""
+
+    def on_event(self, event: RunEvent) -> None:
+        """Another process tells it."""
+
+    def progress(self, what: str, count: int) -> None:
+        """Another process tells it."""
 
 
 class JsonWatcher:
@@ -116,7 +128,8 @@ class LineWatcher:
             self._pass("starting")
         elif isinstance(event, RunStarted):
             self._epochs = event.epochs
-            self._say(f"{event.parameters:,} parameters on {event.device} in {event.precision}")
+            together = f", {event.processes} processes" if event.processes > 1 else ""
+            self._say(f"{event.parameters:,} parameters on {event.device} in {event.precision}{together}")
             self._say("           nats a token      nats a note  learning  tokens a")
             self._say(" epoch   train validate   train validate      rate    CPU s  memory")
         elif isinstance(event, ModelKept):

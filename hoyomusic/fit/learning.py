@@ -41,12 +41,12 @@ class Learning:
         self.config = config
         self.ranks = ranks
         self.rows = ranks.rows(config.rows)
-        for module in model.modules():
-            if isinstance(module, (HoyoMusicLSTM, BatchNorm)):
-                module.ranks = ranks
         self.device = next(model.parameters()).device
         self.dtype = choose_dtype(config.precision, self.device, rows=self.rows.stop - self.rows.start)
         self.averaged = copy.deepcopy(model).requires_grad_(False).eval() if config.averaging else None
+        for module in model.modules():
+            if isinstance(module, (HoyoMusicLSTM, BatchNorm)):
+                module.ranks = ranks
         # Vectors (biases, normalisation) are not decayed: zero is no natural place for them.
         parameters = list(model.parameters())
         self.optimizer = torch.optim.AdamW(
