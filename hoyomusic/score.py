@@ -1,7 +1,8 @@
 """From written music to time: repeats played, ties joined, ticks and tempo; a `Score` is what a player needs.
 
 A tick is 1/480 of a crotchet, which holds triplets and sixty-fourths exactly. Onsets are first exact
-`Fraction`s of a whole note and rounded once, so that errors never add up. The melody starts at tick 0
+and rounded once, so that errors never add up: `Fraction`s of a whole note to whoever asks, and within a
+`Timeline` whole numbers of a part of it that fits the tune, which is ten times quicker. The melody starts at tick 0
 exactly as composed; an upbeat gets a short bar of its own, so that bar lines in a sequencer agree.
 
 >>> from hoyomusic.tune import Bar, Key, Metre, Note, Pitch, Tune
@@ -13,9 +14,10 @@ exactly as composed; an upbeat gets a short bar of its own, so that bar lines in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from math import lcm
 from typing import NamedTuple
 
 from hoyomusic.errors import UsageError
@@ -31,6 +33,10 @@ VELOCITY = 80
 BAR_ACCENT, BEAT_ACCENT, OTHER_ACCENT = 1.0, 0.92, 0.86
 
 SLOWEST, FASTEST = 5, 1000
+
+# A timeline's parts of a whole note are so many at least, or a multiple: accompaniments are written in hundredths of
+# quavers, and looked at in halves and quarters. For the same reason it takes so many for each part that a metre names.
+PARTS, PARTS_PER_UNIT = 12_800, 80
 
 # The largest numerator that a MIDI reader can be expected to show.
 MAXIMUM_BEATS = 64
@@ -145,6 +151,54 @@ class PlayedBar(NamedTuple):
     section_end: bool
 
 
+class SoundingNote(NamedTuple):
+    """A melody note in time, ties joined: onset and length in whole notes, MIDI pitch, and its accent.
+
+    `on_beat`: it starts on a beat of its bar.
+    """
+
+    onset: Fraction
+    length: Fraction
+    pitch: int
+    accent: float
+    on_beat: bool
+
+
+class Timeline(NamedTuple):
+    """A tune as it is played. All times in `bars` and `notes` are whole numbers of 1/`whole` of a whole note."""
+
+    whole: int
+    bars: list[PlayedBar]
+    notes: list[SoundingNote]
+
+
+def lay_out(tune: Tune) -> Timeline:
+    """The bars in the order in which they sound, and what sounds in them (see `played_bars`, `sounding_notes`)."""
+    whole = _parts_for(tune)
+    bars = _play_bars(tune, whole)
+    return Timeline(whole, bars, _sound_notes(tune, bars, whole))
+
+
+def timeline_of(tune: Tune, bars: Sequence[PlayedBar]) -> Timeline:
+    """The timeline of bars that are told in whole notes."""
+    whole = _parts_for(tune, (time for bar in bars for time in (bar.onset, bar.length)))
+    bars = [bar._replace(onset=in_parts(bar.onset, whole), length=in_parts(bar.length, whole)) for bar in bars]
+    return Timeline(whole, bars, _sound_notes(tune, bars, whole))
+
+
+def _parts_for(tune: Tune, times: Iterable[Fraction] = ()) -> int:
+    """Parts of a whole note of which `times`, a tune's notes and all bars of its metres are whole numbers."""
+    units = {metre.unit for metre in (tune.metre, *(bar.metre for bar in tune.bars)) if metre is not None}
+    denominators = {note.length.denominator for bar in tune.bars for note in bar.notes}
+    denominators |= {time.denominator for time in times}
+    return lcm(PARTS, *(PARTS_PER_UNIT * unit for unit in units), *(4 * each for each in denominators))
+
+
+def in_parts(time: Fraction, whole: int) -> int:
+    """How many parts a time of so many whole notes takes, where each has `whole` of them."""
+    return time.numerator * whole // time.denominator
+
+
 def played_bars(tune: Tune) -> list[PlayedBar]:
     """The bars in the order in which they sound, placed in time and counted by sections.
 
@@ -152,13 +206,23 @@ def played_bars(tune: Tune) -> list[PlayedBar]:
     repeated; endings belong to their section. A tune without such marks is cut into eights.
     Raises TuneError where the tune would last too long (`Tune.play_order`).
     """
+    whole = _parts_for(tune)
+    return [
+        bar._replace(onset=Fraction(bar.onset, whole), length=Fraction(bar.length, whole))
+        for bar in _play_bars(tune, whole)
+    ]
+
+
+def _play_bars(tune: Tune, whole: int) -> list[PlayedBar]:
     order = tune.play_order()
     metres, keys = tune.metres(), tune.keys()
+    lengths = [sum(in_parts(note.length, whole) for note in bar.notes) for bar in tune.bars]
+    full = {metre: in_parts(metre.length, whole) for metre in set(metres) if metre is not None}
     marked = any(bar.opens or bar.closes or bar.double or bar.part for bar in tune.bars[:-1])
     found: list[PlayedBar] = []
-    onset, section, number, previous = Fraction(0), -1, 0, None
+    onset, section, number, previous = 0, -1, 0, None
     for index in order:
-        bar, metre, length = tune.bars[index], metres[index], tune.bars[index].length
+        bar, metre, length = tune.bars[index], metres[index], lengths[index]
         begins = previous is None or bar.opens or bool(bar.part) or index <= previous or _ends_section(tune, previous)
         if not marked and number == 8 and length:
             begins = True
@@ -166,7 +230,7 @@ def played_bars(tune: Tune) -> list[PlayedBar]:
             if found:
                 found[-1] = found[-1]._replace(section_end=True)
             section, number = section + 1, 0
-            if metre is not None and length < metre.length and len(order) > 1:
+            if metre is not None and length < full[metre] and len(order) > 1:
                 number = -1
         found.append(PlayedBar(index, onset, length, metre, keys[index], section, number, False))
         onset, number, previous = onset + length, number + 1, index
@@ -194,76 +258,94 @@ class GridBar(NamedTuple):
     whole: bool
 
 
-def bar_grid(bars: Sequence[PlayedBar]) -> list[GridBar]:
-    """The played bars as counted bars, empty ones left out."""
+def bar_grid(bars: Sequence[PlayedBar], whole: int = 1) -> list[GridBar]:
+    """The played bars as counted bars, empty ones left out; times in 1/`whole` of a whole note, as those of `bars`."""
     bars = [bar for bar in bars if bar.length]
+    full = {metre: metre.length * whole for metre in {bar.metre for bar in bars} if metre is not None}
     grid: list[GridBar] = []
     index = 0
     while index < len(bars):
         bar = bars[index]
         length, stop = bar.length, index + 1
         if bar.metre is not None:
-            while stop < len(bars) and length < bar.metre.length and bars[stop].metre == bar.metre:
+            while stop < len(bars) and length < full[bar.metre] and bars[stop].metre == bar.metre:
                 length, stop = length + bars[stop].length, stop + 1
-            if length != bar.metre.length:
+            if length != full[bar.metre]:
                 length, stop = bar.length, index + 1
-        grid.append(GridBar(bar.onset, length, bar.metre, bar.metre is None or length == bar.metre.length))
+        grid.append(GridBar(bar.onset, length, bar.metre, bar.metre is None or length == full[bar.metre]))
         index = stop
     return grid
 
 
-class SoundingNote(NamedTuple):
-    """A melody note in time, ties joined: onset and length in whole notes, MIDI pitch, and its accent.
+def sounding_notes(tune: Tune, bars: Sequence[PlayedBar]) -> list[SoundingNote]:
+    """All notes that sound in `bars`, by onset then pitch; graces take no time and are left out."""
+    whole, _, notes = timeline_of(tune, bars)
+    return [
+        note._replace(onset=Fraction(note.onset, whole), length=Fraction(note.length, whole)) for note in notes
+    ]
 
-    `on_beat`: it starts on a beat of its bar.
-    """
 
-    onset: Fraction
-    length: Fraction
-    pitch: int
+class _WrittenNote(NamedTuple):
+    """One note of a bar as it sounds whenever the bar is played: onset within the bar; its pitches, lowest first."""
+
+    onset: int
+    length: int
+    pitches: list[int]
+    tied: list[int]
     accent: float
     on_beat: bool
 
 
-def sounding_notes(tune: Tune, bars: Sequence[PlayedBar]) -> list[SoundingNote]:
-    """All notes that sound, by onset then pitch; graces take no time and are left out."""
+def _sound_notes(tune: Tune, bars: Sequence[PlayedBar], whole: int) -> list[SoundingNote]:
     found: list[SoundingNote] = []
     held: dict[int, int] = {}  # pitch tied into the next note -> position of its beginning in `found`
+    read: dict[tuple[int, bool], list[_WrittenNote]] = {}
     for bar in bars:
-        offset = Fraction(0)
-        beat = Fraction(1, 4) if bar.metre is None else bar.metre.beat
-        lead = Fraction(0)
-        if bar.number == -1 and bar.metre is not None:
-            lead = bar.metre.length - bar.length  # an upbeat stands at the end of its bar
-        for note in tune.bars[bar.index].notes:
-            onset, place = bar.onset + offset, lead + offset
-            on_beat = place % beat == 0
-            accent = BAR_ACCENT if place == 0 else BEAT_ACCENT if on_beat else OTHER_ACCENT
+        key = bar.index, bar.number == -1
+        if key not in read:
+            read[key] = _read_bar(tune, bar, whole)
+        for offset, length, pitches, tied, accent, on_beat in read[key]:
             continued: dict[int, int] = {}
-            tied = {pitch.midi for pitch in note.ties}
-            for pitch in sorted({pitch.midi for pitch in note.pitches}):
+            for pitch in pitches:
                 if pitch in held:
                     position = held[pitch]
-                    found[position] = found[position]._replace(length=found[position].length + note.length)
+                    found[position] = found[position]._replace(length=found[position].length + length)
                 else:
                     position = len(found)
-                    found.append(SoundingNote(onset, note.length, pitch, accent, on_beat))
+                    found.append(SoundingNote(bar.onset + offset, length, pitch, accent, on_beat))
                 if pitch in tied:
                     continued[pitch] = position
             held = continued
-            offset += note.length
     return found
 
 
-def to_ticks(time: Fraction) -> int:
-    """The tick nearest to `time` (in whole notes), halves rounded up."""
-    return (2 * time.numerator * TICKS_PER_WHOLE + time.denominator) // (2 * time.denominator)
+def _read_bar(tune: Tune, bar: PlayedBar, whole: int) -> list[_WrittenNote]:
+    beat = whole // 4 if bar.metre is None else in_parts(bar.metre.beat, whole)
+    lead = 0
+    if bar.number == -1 and bar.metre is not None:
+        lead = in_parts(bar.metre.length, whole) - bar.length  # an upbeat stands at the end of its bar
+    found, offset = [], 0
+    for note in tune.bars[bar.index].notes:
+        place = lead + offset
+        on_beat = place % beat == 0
+        accent = BAR_ACCENT if place == 0 else BEAT_ACCENT if on_beat else OTHER_ACCENT
+        length = in_parts(note.length, whole)
+        pitches = sorted({pitch.midi for pitch in note.pitches})
+        found.append(_WrittenNote(offset, length, pitches, [pitch.midi for pitch in note.ties], accent, on_beat))
+        offset += length
+    return found
 
 
-def to_timed(onset: Fraction, length: Fraction, pitch: int, velocity: int) -> TimedNote:
+def to_ticks(time: Fraction, whole: int = 1) -> int:
+    """The tick nearest to `time` (in 1/`whole` of a whole note), halves rounded up."""
+    denominator = time.denominator * whole
+    return (2 * time.numerator * TICKS_PER_WHOLE + denominator) // (2 * denominator)
+
+
+def to_timed(onset: Fraction, length: Fraction, pitch: int, velocity: int, whole: int = 1) -> TimedNote:
     """A note in ticks: both ends rounded on their own, so that neighbours still meet; at least one tick long."""
-    start = to_ticks(onset)
-    return TimedNote(start, max(1, to_ticks(onset + length) - start), pitch, velocity)
+    start = to_ticks(onset, whole)
+    return TimedNote(start, max(1, to_ticks(onset + length, whole) - start), pitch, velocity)
 
 
 # ------------------------------------------------------------------ tempo
@@ -323,28 +405,35 @@ def perform(tune: Tune, *, tempo: float | None = None, region: Region | None = N
     crotchets a minute, else as `choose_tempo` finds. Raises UsageError for an impossible tempo and
     TuneError for a tune that would play too long.
     """
+    return perform_timeline(tune, lay_out(tune), tempo=tempo, region=region)
+
+
+def perform_timeline(
+    tune: Tune, timeline: Timeline, *, tempo: float | None = None, region: Region | None = None
+) -> Score:
+    """`perform` for a tune that is laid out already."""
     nation = region_of(tune, region)
-    bars = played_bars(tune)
+    whole, bars, sounding = timeline
     quarter = microseconds_per_quarter(choose_tempo(tune, nation, tempo))
+    velocities = {accent: round(VELOCITY * accent) for accent in (BAR_ACCENT, BEAT_ACCENT, OTHER_ACCENT)}
     notes = tuple(
-        to_timed(note.onset, note.length, note.pitch, round(VELOCITY * note.accent))
-        for note in sounding_notes(tune, bars)
+        to_timed(onset, length, pitch, velocities[accent], whole) for onset, length, pitch, accent, _ in sounding
     )
     header = tune.header
     return Score(
         tune=tune,
         tracks=(Track(MELODY, nation.programs[0], notes),),
         tempi=(TempoChange(0, quarter),),
-        metres=metre_changes(bar_grid(bars)),
-        keys=_key_changes(bars),
-        end_tick=to_ticks(bars[-1].onset + bars[-1].length) if bars else 0,
+        metres=metre_changes(bar_grid(bars, whole), whole),
+        keys=_key_changes(bars, whole),
+        end_tick=to_ticks(bars[-1].onset + bars[-1].length, whole) if bars else 0,
         region=header.region if region is None else region.name,
         provenance="; ".join(text for text in (header.transcription, header.notes) if text),
     )
 
 
-def metre_changes(grid: Sequence[GridBar]) -> tuple[MetreChange, ...]:
-    """Metre events so that each counted bar starts on a bar line.
+def metre_changes(grid: Sequence[GridBar], whole: int = 1) -> tuple[MetreChange, ...]:
+    """Metre events so that each counted bar starts on a bar line; times of `grid` in 1/`whole` of a whole note.
 
     A short bar in the middle becomes a bar of its own metre (an upbeat of 1/8). The last bar may stay
     incomplete. A length that no time signature can say (a triplet upbeat) is left to drift.
@@ -354,11 +443,11 @@ def metre_changes(grid: Sequence[GridBar]) -> tuple[MetreChange, ...]:
         unit = 4 if bar.metre is None else bar.metre.unit
         wanted = bar.metre
         if bar.metre is None or (not bar.whole and position + 1 < len(grid)):
-            wanted = _metre_of(bar.length, unit)
+            wanted = _metre_of(Fraction(bar.length, whole), unit)
         if wanted is None or not _is_printable(wanted):
             wanted = None if changes else Metre(4, 4)
         if wanted is not None and (not changes or changes[-1].metre[:2] != wanted[:2]):
-            changes.append(MetreChange(to_ticks(bar.onset), wanted))
+            changes.append(MetreChange(to_ticks(bar.onset, whole), wanted))
     return tuple(changes)
 
 
@@ -373,9 +462,9 @@ def _is_printable(metre: Metre) -> bool:
     return metre.beats <= MAXIMUM_BEATS and metre.unit <= MAXIMUM_UNIT and metre.unit & (metre.unit - 1) == 0
 
 
-def _key_changes(bars: Sequence[PlayedBar]) -> tuple[KeyChange, ...]:
+def _key_changes(bars: Sequence[PlayedBar], whole: int) -> tuple[KeyChange, ...]:
     changes: list[KeyChange] = []
     for bar in bars:
         if not changes or changes[-1].key != bar.key:
-            changes.append(KeyChange(to_ticks(bar.onset), bar.key))
+            changes.append(KeyChange(to_ticks(bar.onset, whole), bar.key))
     return tuple(changes)

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from functools import cache, partial
+from struct import Struct
 from typing import NamedTuple
 
 from hoyomusic.arrangement.levels import drum_volume, gain_factor, volume
 from hoyomusic.arrangement.texture import Drums, Event, Texture, drums_for, patterns, style_of, texture_for
 from hoyomusic.arrangement.voicing import bass_pitch, chord_pitches, drone_pitches
-from hoyomusic.harmony import Chord, ChordSpan, harmonise
+from hoyomusic.harmony import Chord, ChordSpan, harmonise_timeline
 from hoyomusic.regions import Region
 from hoyomusic.score import (
     TICKS_PER_QUARTER,
@@ -28,20 +30,21 @@ from hoyomusic.score import (
     SoundingNote,
     TempoChange,
     TimedNote,
+    Timeline,
     Track,
     bar_grid,
-    perform,
-    played_bars,
-    sounding_notes,
+    in_parts,
+    lay_out,
+    perform_timeline,
     to_ticks,
-    to_timed,
 )
-from hoyomusic.tune import Tune
+from hoyomusic.tune import Metre, Tune
 
 __all__ = ["arrange"]
 
 HUMANISE_SECONDS = 0.008
 HUMANISE_VELOCITY = 0.05
+HALVES = Struct(">II")  # the hash of a note: how late, how loud
 # The last bar and a half slow down in four steps.
 RITARDANDO = (0.97, 0.92, 0.86, 0.80)
 RITARDANDO_BARS = Fraction(3, 2)
@@ -51,17 +54,17 @@ REST_CEILING = 71
 
 
 class Sound(NamedTuple):
-    """An accompanying note before it is humanised: whole notes, MIDI pitch, factor on velocity.
+    """An accompanying note before it is humanised: times as the timeline counts, MIDI pitch, factor on velocity.
 
     It may not begin before `earliest` nor end behind `latest`.
     """
 
-    onset: Fraction
-    end: Fraction
+    onset: int
+    end: int
     pitch: int
     accent: float
-    earliest: Fraction
-    latest: Fraction
+    earliest: int
+    latest: int
 
 
 def arrange(tune: Tune, region: Region, *, seed: int = 0, tempo: float | None = None) -> Score:
@@ -71,14 +74,13 @@ def arrange(tune: Tune, region: Region, *, seed: int = 0, tempo: float | None = 
     nation has them ``chords``, ``bass``, ``drone``, ``doubling`` and ``drums``. The same arguments give
     the same score. Raises what `perform` raises.
     """
-    score = perform(tune, tempo=tempo, region=region)
-    bars = [bar for bar in played_bars(tune) if bar.length]
-    grid = bar_grid(bars)
-    notes = sounding_notes(tune, bars)
+    timeline = lay_out(tune)
+    score = perform_timeline(tune, timeline, tempo=tempo, region=region)
+    grid = bar_grid(timeline.bars, timeline.whole)
     style = style_of(region.name)
-    parts = _play(grid, bars, notes, harmonise(tune, bars, region), region)
+    parts = _play(grid, timeline, harmonise_timeline(tune, timeline, region), region)
     if style.doubling:
-        parts["doubling"] = _doubling(bars, notes)
+        parts["doubling"] = _doubling(timeline.bars, timeline.notes)
 
     levels, pan = patterns()["level_db_below_melody"], patterns()["pan"]
     programs = {"chords": style.chord, "bass": style.bass, "drone": style.drone, "doubling": style.chord}
@@ -88,40 +90,43 @@ def arrange(tune: Tune, region: Region, *, seed: int = 0, tempo: float | None = 
     instrument = next(program for program in region.programs if program != style.chord)
     tracks = [replace(score.melody, program=instrument, volume=volume(instrument, pitches), pan=pan["melody"])]
     for name, sounds in parts.items():
-        timed = _humanised(sounds, name, seed, quarter)
+        timed = _humanised(sounds, name, seed, quarter, timeline.whole)
         if timed and name == "drums":
             tracks.append(_drum_track(timed, grid, region, pan["drums"]))
         elif timed:
             program, role = programs[name], roles.get(name, name)
             level = volume(program, [note.pitch for note in timed], levels[role])
             tracks.append(Track(name, program, timed, volume=level, pan=pan[role]))
-    return replace(score, tracks=tuple(tracks), tempi=_slowing(quarter, grid))
+    return replace(score, tracks=tuple(tracks), tempi=_slowing(quarter, grid, timeline.whole))
 
 
 # ------------------------------------------------------------------ playing the figures
 
 
 def _play(
-    grid: Sequence[GridBar],
-    bars: Sequence[PlayedBar],
-    notes: Sequence[SoundingNote],
-    spans: Sequence[ChordSpan],
-    region: Region,
+    grid: Sequence[GridBar], timeline: Timeline, spans: Sequence[ChordSpan], region: Region
 ) -> dict[str, list[Sound]]:
     """What each accompanying track plays, bar by bar."""
     parts: dict[str, list[Sound]] = {"chords": [], "bass": [], "drone": [], "drums": []}
+    whole, bars, notes = timeline
     ceilings = _ceilings(grid, notes)
     onsets = [bar.onset for bar in bars]
     changes = [span.onset for span in spans]
     overrides = patterns()["level_db_overrides"]
     levels = patterns()["level_db_below_melody"]
+    figures: dict[tuple[Metre | None, int, bool], Texture] = {}
+    strokes: dict[Metre | None, Drums] = {}
     for position, (bar, ceiling) in enumerate(zip(grid, ceilings, strict=True)):
         if position == 0 and not bar.whole and len(grid) > 1:
             continue  # the band comes in on the first whole bar
         stop = bar.onset + bar.length
         full = bars[bisect_right(onsets, bar.onset) - 1].section > 0
-        length = bar.length if bar.metre is None else bar.metre.length
-        texture = texture_for(region, bar.metre, length, full=full)
+        figure = bar.metre, 0 if bar.metre is not None else bar.length, full
+        if figure not in figures:
+            length = Fraction(bar.length, whole) if bar.metre is None else bar.metre.length
+            figures[figure] = _in_parts(texture_for(region, bar.metre, length, full=full), whole)
+            strokes[bar.metre] = drums_for(region, bar.metre)
+        texture = figures[figure]
         inside = spans[bisect_right(changes, bar.onset) - 1 : bisect_left(changes, stop)]
         last = position == len(grid) - 1
         if last:
@@ -134,15 +139,30 @@ def _play(
                 pitch = bass_pitch(chord, what, ceiling)
                 parts["bass"] += _sounds(pitch, onset, end, event.accent * bass_gain, bar.onset, stop)
         for event in texture.chord:
-            for onset, end, what, chord in list(_pieces(event, bar.onset, stop, inside, ""))[:1]:
+            for onset, end, what, chord in _pieces(event, bar.onset, stop, inside, ""):
                 voices = chord_pitches(chord, what, ceiling)
                 parts["chords"] += _sounds(voices, onset, end, event.accent * chord_gain, bar.onset, stop)
+                break
         for event in texture.drone:
             for onset, end, _, chord in _pieces(event, bar.onset, stop, inside, "O"):
                 parts["drone"] += _sounds(drone_pitches(chord, ceiling), onset, end, event.accent, bar.onset, stop)
         if full and not last:
-            parts["drums"] += _strokes(drums_for(region, bar.metre), bar, position)
+            parts["drums"] += _strokes(strokes[bar.metre], bar, position, whole)
     return parts
+
+
+def _in_parts(texture: Texture, whole: int) -> Texture:
+    """A texture whose events are told in 1/`whole` of a whole note."""
+    return Texture(
+        texture.name,
+        *(
+            tuple(
+                event._replace(onset=in_parts(event.onset, whole), length=in_parts(event.length, whole))
+                for event in events
+            )
+            for events in texture[1:]
+        ),
+    )
 
 
 def _ceilings(grid: Sequence[GridBar], notes: Sequence[SoundingNote]) -> list[int]:
@@ -157,13 +177,13 @@ def _ceilings(grid: Sequence[GridBar], notes: Sequence[SoundingNote]) -> list[in
     return ceilings
 
 
-def _held(texture: Texture, spans: Sequence[ChordSpan], start: Fraction) -> Texture:
+def _held(texture: Texture, spans: Sequence[ChordSpan], start: int) -> Texture:
     """The last bar: each chord struck once and held."""
     if not texture.bass:
         return texture
     bass, chord = [], []
     for span in spans:
-        onset = max(Fraction(0), span.onset - start)
+        onset = max(0, span.onset - start)
         length = span.end - start - onset
         bass.append(Event(onset, length, "R", 0.9))
         chord.append(Event(onset, length, "T", 0.7))
@@ -172,8 +192,8 @@ def _held(texture: Texture, spans: Sequence[ChordSpan], start: Fraction) -> Text
 
 
 def _pieces(
-    event: Event, start: Fraction, stop: Fraction, spans: Sequence[ChordSpan], restruck: str
-) -> Iterator[tuple[Fraction, Fraction, str, Chord]]:
+    event: Event, start: int, stop: int, spans: Sequence[ChordSpan], restruck: str
+) -> Iterator[tuple[int, int, str, Chord]]:
     """(onset, end, what, chord) of an event, cut where the chord changes and at the end of its bar.
 
     Behind a change comes `restruck`. A fifth that would open a chord becomes its root.
@@ -190,26 +210,20 @@ def _pieces(
 
 
 def _sounds(
-    pitches: Iterable[int], onset: Fraction, end: Fraction, accent: float, earliest: Fraction, latest: Fraction
+    pitches: Iterable[int], onset: int, end: int, accent: float, earliest: int, latest: int
 ) -> list[Sound]:
     return [Sound(onset, end, pitch, accent, earliest, latest) for pitch in pitches]
 
 
-def _strokes(drums: Drums, bar: GridBar, position: int) -> list[Sound]:
+def _strokes(drums: Drums, bar: GridBar, position: int, whole: int) -> list[Sound]:
     if position % drums.every_bars or not bar.whole:
         return []
     stop = bar.onset + bar.length
-    return [
-        Sound(
-            bar.onset + hit.onset,
-            min(bar.onset + hit.onset + Fraction(1, 8), stop),
-            hit.key,
-            hit.accent,
-            bar.onset,
-            stop,
-        )
-        for hit in drums.hits
-    ]
+    sounds = []
+    for hit in drums.hits:
+        onset = bar.onset + in_parts(hit.onset, whole)
+        sounds.append(Sound(onset, min(onset + whole // 8, stop), hit.key, hit.accent, bar.onset, stop))
+    return sounds
 
 
 def _doubling(bars: Sequence[PlayedBar], notes: Sequence[SoundingNote]) -> list[Sound]:
@@ -230,16 +244,20 @@ def _doubling(bars: Sequence[PlayedBar], notes: Sequence[SoundingNote]) -> list[
 # ------------------------------------------------------------------ from sounds to tracks
 
 
-def _humanised(sounds: Iterable[Sound], track: str, seed: int, quarter: int) -> tuple[TimedNote, ...]:
+def _humanised(
+    sounds: Iterable[Sound], track: str, seed: int, quarter: int, whole: int
+) -> tuple[TimedNote, ...]:
     """Notes in ticks, each moved a little in time and loudness by a hash of its own place and pitch."""
     swing = HUMANISE_SECONDS * TICKS_PER_QUARTER * 1_000_000 / quarter  # in ticks
+    ticks: Callable[[int], int] = cache(partial(to_ticks, whole=whole))  # the notes of a chord share theirs
     found: dict[tuple[int, int], TimedNote] = {}
     for sound in sounds:
-        onset, duration, pitch, _ = to_timed(sound.onset, sound.end - sound.onset, sound.pitch, 1)
+        onset, pitch = ticks(sound.onset), sound.pitch
+        duration = max(1, ticks(sound.end) - onset)
         digest = hashlib.blake2b(f"{seed} {track} {onset} {pitch}".encode(), digest_size=8).digest()
-        late, loud = (int.from_bytes(half) / 0xFFFFFFFF * 2 - 1 for half in (digest[:4], digest[4:]))
-        moved = max(to_ticks(sound.earliest), onset + round(late * swing))
-        end = min(moved + duration, to_ticks(sound.latest))
+        late, loud = (half / 0xFFFFFFFF * 2 - 1 for half in HALVES.unpack(digest))
+        moved = max(ticks(sound.earliest), onset + round(late * swing))
+        end = min(moved + duration, ticks(sound.latest))
         if moved >= end:  # too short to be moved
             moved, end = onset, onset + duration
         velocity = min(127, max(1, round(VELOCITY * sound.accent * (1 + HUMANISE_VELOCITY * loud))))
@@ -270,12 +288,12 @@ def _drum_track(notes: tuple[TimedNote, ...], grid: Sequence[GridBar], region: R
     return Track("drums", 0, notes, is_drum=True, volume=drum_volume(keys, level), pan=pan)
 
 
-def _slowing(quarter: int, grid: Sequence[GridBar]) -> tuple[TempoChange, ...]:
+def _slowing(quarter: int, grid: Sequence[GridBar], whole: int) -> tuple[TempoChange, ...]:
     """The tempo map: steady, and slower in four steps over the last bar and a half."""
     tempi = [TempoChange(0, quarter)]
     if len(grid) >= SHORTEST_WITH_RITARDANDO and grid[-1].metre is not None:
         length = RITARDANDO_BARS * grid[-1].metre.length
-        start = grid[-1].onset + grid[-1].length - length
+        start = Fraction(grid[-1].onset + grid[-1].length, whole) - length
         for step, factor in enumerate(RITARDANDO):
             tick = to_ticks(start + length * step / len(RITARDANDO))
             if tick > tempi[-1].tick:

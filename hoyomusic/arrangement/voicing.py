@@ -6,6 +6,8 @@ they leave tones out, in the end all of them.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from hoyomusic.harmony import Chord
 
 BASS_FLOOR, BASS_TOP = 36, 47
@@ -13,6 +15,7 @@ LOWEST_BASS = 24  # where a low melody pushes it
 CHORD_FLOOR, CHORD_CENTRE = 38, 57
 
 
+@lru_cache(maxsize=4096)
 def bass_pitch(chord: Chord, what: str, ceiling: int) -> tuple[int, ...]:
     """The bass note (``R``) or the fifth (``5``), upward if it stays by the range of the bass."""
     root = BASS_FLOOR + chord.bass
@@ -31,6 +34,7 @@ def bass_pitch(chord: Chord, what: str, ceiling: int) -> tuple[int, ...]:
     return (root,)
 
 
+@lru_cache(maxsize=4096)
 def chord_pitches(chord: Chord, what: str, ceiling: int) -> tuple[int, ...]:
     """The pitches of a chord instrument for one event (`Event.what`), lowest first."""
     if what == "T":
@@ -38,6 +42,7 @@ def chord_pitches(chord: Chord, what: str, ceiling: int) -> tuple[int, ...]:
     return _open_position(chord, what, ceiling, CHORD_FLOOR, CHORD_CENTRE - 7)
 
 
+@lru_cache(maxsize=4096)
 def drone_pitches(chord: Chord, ceiling: int) -> tuple[int, ...]:
     """Root, fifth and octave in the lowest octave that a drone has."""
     return _open_position(chord, "O", ceiling, LOWEST_BASS, BASS_FLOOR + chord.root)

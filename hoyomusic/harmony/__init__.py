@@ -21,14 +21,14 @@ import numpy as np
 from hoyomusic.harmony.chord import MAJOR, Chord, read_symbol
 from hoyomusic.harmony.tables import DRONES, MINOR_PAIR, MODAL, PENTATONIC, ChordTable, learned_table
 from hoyomusic.regions import Region
-from hoyomusic.score import PlayedBar, SoundingNote, sounding_notes
+from hoyomusic.score import PlayedBar, SoundingNote, Timeline, in_parts, timeline_of
 from hoyomusic.tune import NATURAL_SEMITONES, Key, Metre, Tune
 
-__all__ = ["Chord", "ChordSpan", "find_mode", "find_pentatonic", "harmonise", "read_symbol"]
+__all__ = ["Chord", "ChordSpan", "find_mode", "find_pentatonic", "harmonise", "harmonise_timeline", "read_symbol"]
 
 
 class ChordSpan(NamedTuple):
-    """A chord and when it holds, in whole notes from the start of the performance."""
+    """A chord and when it holds, from the start of the performance: in whole notes, or as a timeline counts."""
 
     onset: Fraction
     end: Fraction
@@ -40,17 +40,27 @@ def harmonise(tune: Tune, bars: Sequence[PlayedBar], region: Region) -> list[Cho
 
     Roots and tones follow the tune when it is transposed; nothing here is random.
     """
-    bars = [bar for bar in bars if bar.length]
-    found = _written_spans(tune, bars)
+    timeline = timeline_of(tune, bars)
+    return [
+        ChordSpan(Fraction(onset, timeline.whole), Fraction(end, timeline.whole), chord)
+        for onset, end, chord in harmonise_timeline(tune, timeline, region)
+    ]
+
+
+def harmonise_timeline(tune: Tune, timeline: Timeline, region: Region) -> list[ChordSpan]:
+    """`harmonise` for a tune that is laid out: the times of the spans are whole numbers as its own."""
+    whole = timeline.whole
+    bars = [bar for bar in timeline.bars if bar.length]
+    found = _written_spans(tune, bars, whole)
     if not found:
-        line = _upper_line(sounding_notes(tune, bars))
+        line = _upper_line(timeline.notes)
         onsets = [note.onset for note in line]
         for key, group in groupby(bars, key=lambda bar: bar.key):
             passage = list(group)
             start, end = passage[0].onset, passage[-1].onset + passage[-1].length
             # A note held over the change of key still sounds in the first slot behind it.
             notes = line[max(0, bisect_left(onsets, start) - 1) : bisect_left(onsets, end)]
-            found += _choose(key, passage, notes, region)
+            found += _choose(key, passage, notes, region, whole)
     return _merged(found)
 
 
@@ -83,22 +93,24 @@ class Slot(NamedTuple):
     last: bool
 
 
-def slots_of(bars: Sequence[PlayedBar]) -> list[Slot]:
+def slots_of(bars: Sequence[PlayedBar], whole: int) -> list[Slot]:
     """The slots of some bars; a short bar ends its last slot early, free metre has a slot each half note."""
+    steps = {metre: in_parts(_slot_length(metre), whole) for metre in {bar.metre for bar in bars}}
     found = []
     for bar in bars:
-        step = Fraction(1, 2) if bar.metre is None else _slot_length(bar.metre)
-        middle = bar.length / 2 if bar.metre is None else bar.metre.length / 2
-        offset = Fraction(0)
+        middle = bar.length // 2 if bar.metre is None else in_parts(bar.metre.length, whole) // 2
+        offset = 0
         while offset < bar.length:
-            following = min(offset + step, bar.length)
+            following = min(offset + steps[bar.metre], bar.length)
             onset, end = bar.onset + offset, bar.onset + following
             found.append(Slot(onset, end, bar, offset >= middle, offset == 0, following == bar.length))
             offset = following
     return found
 
 
-def _slot_length(metre: Metre) -> Fraction:
+def _slot_length(metre: Metre | None) -> Fraction:
+    if metre is None:
+        return Fraction(1, 2)
     if metre.compound:
         return metre.beat
     if metre.beats % 2 == 0 and not metre.groups:
@@ -130,17 +142,15 @@ PHRASE_BARS = {0: "bar1", 3: "bar4", 6: "bar7", 7: "bar8"}
 # ------------------------------------------------------------------ choosing
 
 
-def find_mode(key: Key, notes: Sequence[SoundingNote]) -> tuple[int, str]:
+def find_mode(key: Key, notes: Sequence[SoundingNote], whole: int = 1) -> tuple[int, str]:
     """The tonic's pitch class and the mode that the notes show: major, minor, dorian or mixolydian.
 
     The key note is believed, its mode is not: many collections write every tune as major. Thirds and
     sevenths are weighed by their sounding length. Without a key (``K:none``) the last note is the tonic.
     A tune in major that rests on its sixth degree, and whose minor triad there outweighs the major one,
-    is in the relative minor.
+    is in the relative minor. Times of `notes` are in 1/`whole` of a whole note.
     """
-    share = np.zeros(12)  # by pitch class
-    for note in notes:
-        share[note.pitch % 12] += float(note.length)
+    share = _shares(notes, whole)
     final = notes[-1].pitch % 12 if notes else 0
     tonic = final if key.mode == "none" else (NATURAL_SEMITONES[key.letter] + key.accidental) % 12
     degree = np.roll(share, -tonic)
@@ -158,11 +168,17 @@ def find_mode(key: Key, notes: Sequence[SoundingNote]) -> tuple[int, str]:
     return tonic, "minor"
 
 
-def find_pentatonic(key: Key, notes: Sequence[SoundingNote]) -> int:
-    """The pitch class on which 0 2 4 7 9 holds most of the melody; among equals the key note first."""
-    share = np.zeros(12)
+def _shares(notes: Sequence[SoundingNote], whole: int) -> np.ndarray:
+    """How long each pitch class sounds, in whole notes."""
+    share = [0.0] * 12
     for note in notes:
-        share[note.pitch % 12] += float(note.length)
+        share[note.pitch % 12] += float(note.length / whole)
+    return np.array(share)
+
+
+def find_pentatonic(key: Key, notes: Sequence[SoundingNote], whole: int = 1) -> int:
+    """The pitch class on which 0 2 4 7 9 holds most of the melody; among equals the key note first."""
+    share = _shares(notes, whole)
     home = 0 if key.mode == "none" else (NATURAL_SEMITONES[key.letter] + key.accidental) % 12
     # Rounded: equal shares summed in another order must not decide by their last bit.
 
@@ -172,15 +188,17 @@ def find_pentatonic(key: Key, notes: Sequence[SoundingNote]) -> int:
     return max(range(home, home + 12), key=held) % 12
 
 
-def _choose(key: Key, bars: Sequence[PlayedBar], notes: Sequence[SoundingNote], region: Region) -> list[ChordSpan]:
+def _choose(
+    key: Key, bars: Sequence[PlayedBar], notes: Sequence[SoundingNote], region: Region, whole: int
+) -> list[ChordSpan]:
     """Chords for bars in one key by the ways of a nation."""
-    slots = slots_of(bars)
-    tonic, mode = find_mode(key, notes)
+    slots = slots_of(bars, whole)
+    tonic, mode = find_mode(key, notes, whole)
     if region.name in DRONES:
         return _drone(slots, notes, tonic, region.name)
     if region.name == "Liyue":
-        do = find_pentatonic(key, notes)
-        path = best_path(PENTATONIC, slots, notes, do)
+        do = find_pentatonic(key, notes, whole)
+        path = best_path(PENTATONIC, slots, notes, do, whole)
         if notes:
             # The final stands on its own fifth; the third degree has none in the scale and takes the fourth below.
             final = (notes[-1].pitch - do) % 12
@@ -190,7 +208,7 @@ def _choose(key: Key, bars: Sequence[PlayedBar], notes: Sequence[SoundingNote], 
         return _spans(PENTATONIC, slots, path, do)
     if region.name == "Natlan" and mode != "mixolydian":
         low = (tonic + 9) % 12 if mode == "major" else tonic  # the minor tonic of the pair
-        path = best_path(MINOR_PAIR, slots, notes, low)
+        path = best_path(MINOR_PAIR, slots, notes, low, whole)
         return _spans(MINOR_PAIR, slots, _with_home(MINOR_PAIR, path, notes, low, tonic), low)
     if mode in MODAL:
         table = MODAL[mode]
@@ -199,7 +217,7 @@ def _choose(key: Key, bars: Sequence[PlayedBar], notes: Sequence[SoundingNote], 
         degrees = {(note.pitch - tonic) % 12 for note in notes}
         if mode == "minor" and 11 not in degrees:
             table = table.without(7, MAJOR)
-    path = _with_home(table, best_path(table, slots, notes, tonic), notes, tonic, tonic)
+    path = _with_home(table, best_path(table, slots, notes, tonic, whole), notes, tonic, tonic)
     spans = _spans(table, slots, path, tonic)
     if region.name == "Fontaine" and mode in ("major", "minor"):
         dominant = Chord((tonic + 7) % 12, MAJOR, (tonic + 7) % 12)
@@ -236,41 +254,55 @@ def _slot_notes(slots: Sequence[Slot], notes: Sequence[SoundingNote]) -> list[li
     return found
 
 
-def best_path(table: ChordTable, slots: Sequence[Slot], notes: Sequence[SoundingNote], tonic: int) -> list[int]:
+def best_path(
+    table: ChordTable, slots: Sequence[Slot], notes: Sequence[SoundingNote], tonic: int, whole: int
+) -> list[int]:
     """The index of the chord in each slot, by Viterbi; `notes` is one line in order of time."""
     if not slots:
         return []
-    count = len(table.roots)
-    back = np.zeros((len(slots), count), dtype=np.int64)
-    total = np.zeros(count)
-    stay = np.eye(count, dtype=bool)
-    for position, (slot, inside) in enumerate(zip(slots, _slot_notes(slots, notes), strict=True)):
-        if position:
-            cost = table.change["bar" if slot.first else _change_name(slot.bar.metre)]
-            step = total[:, None] + np.where(stay, 0.0, table.transition + cost)  # (K from, K to)
-            back[position] = step.argmax(axis=0)
-            total = step.max(axis=0)
-        total = total + _slot_score(table, slot, inside, tonic)
+    stay = np.eye(len(table.roots), dtype=bool)
+    costs = {place: np.where(stay, 0.0, table.transition + cost) for place, cost in table.change.items()}  # (from, to)
+    scores = _slot_scores(table, slots, notes, tonic, whole)
+    total, back = scores[0], []
+    for slot, score in zip(slots[1:], scores[1:], strict=True):
+        step = total[:, None] + costs["bar" if slot.first else _change_name(slot.bar.metre)]
+        back.append(step.argmax(axis=0))
+        total = np.maximum.reduce(step, axis=0) + score
     path = [int(total.argmax())]
-    for position in range(len(slots) - 1, 0, -1):
-        path.append(int(back[position, path[-1]]))
+    for before in reversed(back):
+        path.append(int(before[path[-1]]))
     return path[::-1]
 
 
-def _slot_score(table: ChordTable, slot: Slot, notes: Sequence[SoundingNote], tonic: int) -> np.ndarray:
-    beat = _counting_beat(slot.bar.metre)
-    score = table.bias.copy()
-    for note in notes:
-        degree = (note.pitch - tonic) % 12
-        inside = min(note.onset + note.length, slot.end) - max(note.onset, slot.onset)
-        score += table.length_weight[:, degree] * float(inside / beat)
-        if note.on_beat and note.onset >= slot.onset:
-            score += table.beat_weight[:, degree] * min(1.0, float(note.length / beat))
-    place = PHRASE_BARS.get(slot.bar.number % 8, "") if slot.bar.number >= 0 else ""
-    score += table.phrase.get(place + "ab"[slot.second_half], table.phrase["other"])
-    if slot.last and slot.bar.section_end:
-        score += table.section_end
-    return score
+def _slot_scores(
+    table: ChordTable, slots: Sequence[Slot], notes: Sequence[SoundingNote], tonic: int, whole: int
+) -> np.ndarray:
+    """What speaks for each chord in each slot, (S, K): bias, notes in order of time, place in the phrase, end."""
+    sounding = _slot_notes(slots, notes)
+    most = max(map(len, sounding))
+    # Of each slot's notes: semitones above the tonic; beats within the slot; beats of those that start on a beat, or 0.
+    degrees = np.zeros((most, len(slots)), np.int64)
+    lengths, accents = np.zeros((most, len(slots))), np.zeros((most, len(slots)))
+    beats = {metre: in_parts(_counting_beat(metre), whole) for metre in {slot.bar.metre for slot in slots}}
+    for position, (slot, inside) in enumerate(zip(slots, sounding, strict=True)):
+        beat = beats[slot.bar.metre]
+        for number, (onset, length, pitch, _, on_beat) in enumerate(inside):
+            degrees[number, position] = (pitch - tonic) % 12
+            lengths[number, position] = (min(onset + length, slot.end) - max(onset, slot.onset)) / beat
+            if on_beat and onset >= slot.onset:
+                accents[number, position] = min(1.0, length / beat)
+    scores = table.bias + np.zeros((len(slots), 1))
+    length_weight, beat_weight = table.length_weight.T, table.beat_weight.T
+    for each, length, accent in zip(degrees, lengths, accents, strict=True):
+        scores += length_weight[each] * length[:, None]
+        scores += beat_weight[each] * accent[:, None]
+    other = table.phrase["other"]
+    for position, slot in enumerate(slots):
+        place = PHRASE_BARS.get(slot.bar.number % 8, "") if slot.bar.number >= 0 else ""
+        scores[position] += table.phrase.get(place + "ab"[slot.second_half], other)
+        if slot.last and slot.bar.section_end:
+            scores[position] += table.section_end
+    return scores
 
 
 def _drone(slots: Sequence[Slot], notes: Sequence[SoundingNote], tonic: int, nation: str) -> list[ChordSpan]:
@@ -286,18 +318,20 @@ def _drone(slots: Sequence[Slot], notes: Sequence[SoundingNote], tonic: int, nat
 # ------------------------------------------------------------------ written chord symbols
 
 
-def _written_spans(tune: Tune, bars: Sequence[PlayedBar]) -> list[ChordSpan]:
+def _written_spans(tune: Tune, bars: Sequence[PlayedBar], whole: int) -> list[ChordSpan]:
     """The chords that the tune itself names; empty where it names hardly any (one for eight bars)."""
+    if not any(note.symbol for bar in tune.bars for note in bar.notes):
+        return []
     held: Chord | None = None
-    written: list[tuple[Chord | None, list[tuple[Fraction, Chord]]]] = []  # per bar: what holds before, changes
+    written: list[tuple[Chord | None, list[tuple[int, Chord]]]] = []  # per bar: what holds before, changes
     for bar in tune.bars:
-        before, offset, changes = held, Fraction(0), []
+        before, offset, changes = held, 0, []
         for note in bar.notes:
             chord = read_symbol(note.symbol) if note.symbol else None
             if chord is not None:
                 changes.append((offset, chord))
                 held = chord
-            offset += note.length
+            offset += in_parts(note.length, whole)
         written.append((before, changes))
     named = [chord for _, changes in written for _, chord in changes]
     if not named or 8 * len(named) < len(tune.bars):
