@@ -16,6 +16,7 @@ from torch.nn import functional
 from hoyomusic.errors import TrainingError
 from hoyomusic.normalisation import NORMS
 from hoyomusic.ranks import ALONE, Ranks
+from hoyomusic.recurrence import unroll
 from hoyomusic.sizes import AGREEMENTS, ModelConfig
 
 if TYPE_CHECKING:
@@ -50,16 +51,25 @@ class Layer(nn.Module):
 
         `kept` (4H, H), where given, scales the recurrent weights. Computed in the type that autocast asks
         for, all of it: left to itself, autocast turns cuDNN's LSTM into float16, whatever it was told.
+        Training in bfloat16 on a processor has a way of its own: see `recurrence`.
         """
         kind = inputs.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
+        weight_hh = self.weight_hh if kept is None else self.weight_hh * kept
+        if kind == "cpu" and dtype == torch.bfloat16 and torch.is_grad_enabled():
+            with torch.autocast(kind, enabled=False):
+                outputs, hidden, cell = unroll(
+                    inputs, state[0][0], state[1][0], (self.weight_ih, weight_hh, self.bias),
+                    None if flags is None else flags[:, :, 0].bool(), dtype,
+                )
+            return outputs, (hidden[None], cell[None])
         weight_ih = self.weight_ih
         if flags is not None:
             inputs = torch.cat((inputs, flags.to(inputs.dtype)), dim=2)
             weight_ih = torch.cat((weight_ih, self.closing), dim=1)
-        weight_hh = self.weight_hh if kept is None else self.weight_hh * kept
+        weights = [weight_ih, weight_hh, self.bias, torch.zeros_like(self.bias)]
         with torch.autocast(kind, enabled=False):
-            weights = _side_by_side([weight_ih, weight_hh, self.bias, torch.zeros_like(self.bias)], dtype)
+            weights = _side_by_side(weights, dtype) if kind == "cuda" else [weight.to(dtype) for weight in weights]
             outputs, hidden, cell = torch.lstm(
                 inputs.to(dtype), [part.to(dtype) for part in state], weights,
                 has_biases=True, num_layers=1, dropout=0.0, train=self.training, bidirectional=False, batch_first=False,
@@ -134,7 +144,8 @@ class HoyoMusicLSTM(nn.Module):
         """Logits (B, T, V) for the id after each position, and the state (h, c), each (L, B, H).
 
         `ids` (B, T), `region` (B,) or (B, T) and `clock` (B, T) are whole numbers; `recall` (B, T, S, 2)
-        guesses and agreements, for a model that takes them; `state` None is a fresh start. After a position marked in `reset` (B, T) bool the state is exactly that of a fresh start.
+        guesses and agreements, for a model that takes them; `state` None is a fresh start. After a position
+        marked in `reset` (B, T) bool the state is exactly that of a fresh start.
         `valid` (B, T) bool marks the positions whose statistics count in training (never those of `reset`);
         logits elsewhere mean nothing. Padding may follow the valid positions of a row, not precede them.
         `key`, whole numbers such as (seed, epoch, step), decides what dropout drops, and nothing else does;

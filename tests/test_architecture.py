@@ -23,6 +23,7 @@ FLOORS = {
     "model": 2,
     "normalisation": 2,
     "ranks": 2,
+    "recurrence": 2,
     "regions": 2,
     "samples": 2,
     "sampling": 2,
@@ -63,20 +64,20 @@ SAME_FLOOR = {
     "abc": {"tuplets"},
     "generator": {"audition", "request", "streaming", "styling"},
     "harmony": {"score"},
-    "model": {"normalisation", "ranks", "sizes"},
+    "model": {"normalisation", "ranks", "recurrence", "sizes"},
     "normalisation": {"ranks"},
     "rewriting": {"generator", "request"},
     "training": {"dataset"},
 }
 
 # The learning side, and the rooms where it meets the music: all others work without torch.
-USES_TORCH = {"checkpoint", "device", "fit", "model", "normalisation", "ranks", "training"}
+USES_TORCH = {"checkpoint", "device", "fit", "model", "normalisation", "ranks", "recurrence", "training"}
 # Told at import, these libraries cost each command its start.
 HEAVY = {"torch", "music21", "onnxruntime", "verovio", "soundfile", "midirenderer", "matplotlib", "sklearn", "scipy"}
 GROUND = {"errors", "storage", "text"}
 MEETING_ROOMS = {"dataset", "grammar", "recall", "vocab", "styling", "request", "streaming", "generator", "playing", "rewriting", "training", "evaluation", "cli"}
 MUSIC_SIDE = {"abc", "audition", "arrangement", "corpus", "harmony", "novelty", "regions", "render", "score", "tune", "tuplets"}
-LEARNING_SIDE = {"archive", "checkpoint", "device", "fit", "model", "normalisation", "ranks", "runtime", "samples", "sampling", "sizes", "streams"}
+LEARNING_SIDE = {"archive", "checkpoint", "device", "fit", "model", "normalisation", "ranks", "recurrence", "runtime", "samples", "sampling", "sizes", "streams"}
 
 
 def find_modules() -> list[Path]:

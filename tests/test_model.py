@@ -97,12 +97,14 @@ def test_a_region_for_each_row_is_one_for_each_position():
     assert torch.equal(model(ids, region[:, 0], clock)[0], model(ids, wide, clock)[0])
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_after_a_reset_the_state_is_exactly_fresh(dtype):
+@pytest.mark.parametrize(
+    ("dtype", "learning"), [(torch.float32, False), (torch.bfloat16, False), (torch.bfloat16, True)]
+)
+def test_after_a_reset_the_state_is_exactly_fresh(dtype, learning):
     model, inputs = make_model(), make_inputs()
     reset = none_reset(inputs)
     reset[:, 7] = True
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+    with torch.set_grad_enabled(learning), torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
         logits, state = model(*inputs, reset=reset)
         at_boundary = model(*cut(inputs, 0, 8), reset=reset[:, :8])[1]
         fresh, fresh_state = model(*cut(inputs, 8, STEPS), reset=reset[:, 8:])
@@ -119,6 +121,21 @@ def test_a_reset_withstands_weights_far_larger_than_trained_ones():
             layer.bias.fill_(100.0)
     reset = torch.ones_like(none_reset(inputs))
     assert all(part.eq(0).all() for part in model(*inputs, reset=reset)[1])
+
+
+def test_learning_in_bfloat16_is_learning_in_float32_within_its_precision():
+    model, inputs = make_model().train(), make_inputs()
+    reset = none_reset(inputs)
+    reset[1:, 7] = True
+    gradients = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            logits, _ = model(*inputs, reset=reset, key=(0,))
+        logits.float().transpose(1, 2).log_softmax(1)[:, 3].mean().backward()
+        gradients[dtype] = {name: weight.grad for name, weight in model.named_parameters()}
+    for name, plain in gradients[torch.float32].items():
+        assert (gradients[torch.bfloat16][name] - plain).norm() < 0.1 * plain.norm(), name
 
 
 def test_no_gradient_passes_a_reset():
