@@ -14,7 +14,8 @@ foretold (the length of the run, for the first), at most `AGREEMENTS` - 1.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from hoyomusic.sizes import AGREEMENTS
@@ -28,96 +29,163 @@ if TYPE_CHECKING:
 LAGS = (1, 2, 4, 8)
 SOURCES = 1 + len(LAGS)
 
-# A place in a tune: bar (upbeats belong to the bar before), ticks since its bar line, ids since then without a tick.
-Place = tuple[int, int, int]
+# What an id does to the place where the next will stand. Those from `STANDS_NOWHERE` on have no place of their own.
+KEEPS, NOTE, PITCH, LENGTH, JOIN, BAR_END, METRE, BARS, STANDS_NOWHERE, UPBEAT = range(10)
+_MOVES = {
+    Kind.NOTE: NOTE, Kind.PITCH: PITCH, Kind.LENGTH: LENGTH, Kind.JOIN: JOIN, Kind.METRE: METRE, Kind.BARS: BARS,
+    Kind.OPEN: STANDS_NOWHERE, Kind.ENDING: STANDS_NOWHERE, Kind.UPBEAT: UPBEAT, **dict.fromkeys(BAR_ENDS, BAR_END),
+}  # fmt: skip
+# A place in a bar is one number: ticks since its bar line, times this, plus ids since then without a tick.
+IDS_A_TICK = 1 << 20
 
 
 class Recall:
     """The memory of one tune under way: `take` each id, then read `guesses` and `agreements`, one a source."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
-        self._tokens = vocabulary.tokens
-        self._ids: list[int] = []
-        # The run of ids that was there before: the place in `_ids` that follows it, and its length.
-        self._follow = self._run = 0
-        self._seen: dict[int, list[int]] = {}
-        # Where the next id will stand, and what stood where.
+        self._moves, self._ticks = _read_moves(vocabulary)
+        self._runs = Runs(len(vocabulary))
+        # Where the next id will stand: bar (upbeats belong to the bar before), place in it; and what stood where.
         self._bar = self._position = self._count = 0
         self._full = self._length = 0
         self._in_body = self._joining = False
-        self._stood: dict[Place, int] = {}
-        self.guesses = [0] * SOURCES
-        self.agreements = [0] * SOURCES
+        self._stood: dict[int, dict[int, int]] = {}
+        self._turn_to(0)
         self._right = [0] * len(LAGS)
+        self._told = [0] * (2 * SOURCES)  # guess and agreement of each source
+
+    @property
+    def guesses(self) -> list[int]:
+        """The id that each source suggests."""
+        return self._told[::2]
+
+    @property
+    def agreements(self) -> list[int]:
+        """How often in a row each source was right of late; 0: it suggests nothing."""
+        return self._told[1::2]
 
     def take(self, index: int) -> None:
         """Hear the next id of the tune."""
-        kind = self._tokens[index].kind
-        if self._in_body and kind not in (Kind.OPEN, Kind.ENDING, Kind.UPBEAT):
+        move, told, right = self._moves[index], self._told, self._right
+        if self._in_body and move < STANDS_NOWHERE:
             for lag in range(len(LAGS)):
-                if self.agreements[lag + 1]:
-                    self._right[lag] = self._right[lag] + 1 if self.guesses[lag + 1] == index else 0
-            self._stood.setdefault((self._bar, self._position, self._count), index)
+                if told[2 * lag + 3]:
+                    right[lag] = right[lag] + 1 if told[2 * lag + 2] == index else 0
+            self._here.setdefault(self._position * IDS_A_TICK + self._count, index)
             self._count += 1
-        self._move(index)
-        self._match(index)
-        self._guess()
+        if move:
+            self._move(move, self._ticks[index])
+        runs = self._runs
+        runs.take(index)
+        run = runs.length
+        told[0] = runs.following if run else 0
+        told[1] = run if run < AGREEMENTS else AGREEMENTS - 1
+        place = self._position * IDS_A_TICK + self._count
+        for lag, earlier in enumerate(self._earlier):
+            found = earlier.get(place)
+            if found is None:
+                told[2 * lag + 2] = told[2 * lag + 3] = 0
+            else:
+                told[2 * lag + 2] = found
+                told[2 * lag + 3] = min(right[lag] + 1, AGREEMENTS - 1)
 
     def told(self) -> list[tuple[int, int]]:
         """Guess and agreement of each source, as the model takes them."""
         return list(zip(self.guesses, self.agreements, strict=True))
 
-    def _move(self, index: int) -> None:
+    def _move(self, move: int, ticks: int) -> None:
         """Walk to where the next id will stand."""
-        token = self._tokens[index]
-        kind, before = token.kind, (self._bar, self._position)
-        if kind is Kind.NOTE:
-            self._length = token.ticks
-            self._position += token.ticks
-        elif kind is Kind.PITCH:
-            self._position += 0 if self._joining else self._length
-            self._joining = False
-        elif kind is Kind.LENGTH:
-            self._length = token.ticks
-        elif kind is Kind.JOIN:
-            self._joining = True
-        elif kind in BAR_ENDS:
-            self._bar, self._position = self._bar + 1, 0
-        elif kind is Kind.UPBEAT:
-            # Here a bar's complement ended; one id further on, its bar line stands in nobody's way.
-            self._bar, self._position, self._count = self._bar - 1, self._full - token.ticks, 1
-            return
-        elif kind is Kind.METRE:
-            self._full = token.ticks
-        elif kind is Kind.BARS:
-            self._in_body = True
-        if (self._bar, self._position) != before:
+        if move == NOTE:
+            self._length = ticks
+            self._position += ticks
             self._count = 0
+        elif move == PITCH:
+            if not self._joining and self._length:
+                self._position += self._length
+                self._count = 0
+            self._joining = False
+        elif move == LENGTH:
+            self._length = ticks
+        elif move == JOIN:
+            self._joining = True
+        elif move == BAR_END:
+            self._turn_to(self._bar + 1)
+            self._position = self._count = 0
+        elif move == UPBEAT:
+            # Here a bar's complement ended; one id further on, its bar line stands in nobody's way.
+            self._turn_to(self._bar - 1)
+            self._position, self._count = self._full - ticks, 1
+        elif move == METRE:
+            self._full = ticks
+        elif move == BARS:
+            self._in_body = True
 
-    def _match(self, index: int) -> None:
-        """Lengthen the run that was there before, or find the longest, latest one that ends with `index`."""
-        ids, last = self._ids, len(self._ids)
+    def _turn_to(self, bar: int) -> None:
+        """Have at hand what stood in a bar, and in those that the sources look at from there."""
+        self._bar = bar
+        self._here = self._stood.setdefault(bar, {})
+        self._earlier = [self._stood.get(bar - lag, {}) for lag in LAGS]
+
+
+class Runs:
+    """The longest run of ids that was there before, as ids come in: at a cost that does not hang on how many came.
+
+    A run goes on as long as it foretells what comes. Where it breaks, the longest run of up to `AGREEMENTS` ids
+    is taken up that ends with the present one, and of equal ones the latest. It is found in a tree of all
+    runs, read backwards from their last id: a node is a run and knows the place where it ended last. A run that came
+    once is kept as short as tells it apart, and lengthened when it is met again.
+    """
+
+    def __init__(self, vocabulary: int) -> None:
+        self._size = vocabulary
+        self._ids: list[int] = []
+        self._longer: dict[int, int] = {}  # (node, the id in front of its run) as one number -> node
+        self._latest = [0]  # of each node; the complement of the place where the run came but once
+        self._follow = 0
+        self.length = 0
+
+    @property
+    def following(self) -> int:
+        """The id that came behind the run when it was there before; of no meaning where its `length` is 0."""
+        return self._ids[self._follow]
+
+    def take(self, index: int) -> None:
+        """Hear the next id."""
+        ids, size, longer, latest = self._ids, self._size, self._longer, self._latest
+        here, node, length, before = len(ids), 0, 0, -1
         ids.append(index)
-        earlier = self._seen.setdefault(index, [])
-        if self._run and ids[self._follow] == index:
-            self._follow, self._run = self._follow + 1, self._run + 1
+        for place in range(here, max(here - AGREEMENTS, -1), -1):
+            key = node * size + ids[place]
+            node = longer.get(key)
+            if node is None:
+                longer[key] = len(latest)
+                latest.append(~here)
+                break
+            before = latest[node]
+            length += 1
+            latest[node] = here
+            if before < 0:
+                before = ~before
+                if length < AGREEMENTS and before >= length:
+                    longer[node * size + ids[before - length]] = len(latest)
+                    latest.append(~before)
+        if self.length and ids[self._follow] == index:
+            self._follow, self.length = self._follow + 1, self.length + 1
         else:
-            self._run = 0
-            for place in reversed(earlier):
-                length = 1
-                while length < AGREEMENTS and length <= place and ids[place - length] == ids[last - length]:
-                    length += 1
-                if length > self._run:
-                    self._follow, self._run = place + 1, length
-        earlier.append(last)
+            self._follow, self.length = before + 1, length
 
-    def _guess(self) -> None:
-        self.guesses[0] = self._ids[self._follow] if self._run else 0
-        self.agreements[0] = min(self._run, AGREEMENTS - 1)
-        for lag, bars in enumerate(LAGS):
-            found = self._stood.get((self._bar - bars, self._position, self._count)) if self._in_body else None
-            self.guesses[lag + 1] = 0 if found is None else found
-            self.agreements[lag + 1] = 0 if found is None else min(self._right[lag] + 1, AGREEMENTS - 1)
+
+@lru_cache(maxsize=8)
+def _read_moves(vocabulary: Vocabulary) -> tuple[list[int], list[int]]:
+    """What each id does, and its ticks."""
+    return [_MOVES.get(token.kind, KEEPS) for token in vocabulary.tokens], [token.ticks for token in vocabulary.tokens]
+
+
+def tell(memories: Sequence[Recall]) -> np.ndarray:
+    """Guess and agreement of each source of each memory, (B, SOURCES, 2) int64, as a step of the model takes them."""
+    import numpy as np
+
+    return np.array([memory._told for memory in memories]).reshape(-1, SOURCES, 2)
 
 
 def recall(vocabulary: Vocabulary, ids: Iterable[int]) -> np.ndarray:
@@ -128,5 +196,5 @@ def recall(vocabulary: Vocabulary, ids: Iterable[int]) -> np.ndarray:
     found = []
     for index in ids:
         memory.take(index)
-        found.append((*memory.guesses, *memory.agreements))
-    return np.array(found, np.uint16).reshape(-1, 2, SOURCES).transpose(0, 2, 1)
+        found.append(tuple(memory._told))
+    return np.array(found, np.uint16).reshape(-1, SOURCES, 2)
