@@ -11,7 +11,15 @@ from torch.nn import functional
 
 from benchmarks.curves.__main__ import RECIPES
 from benchmarks.curves.learners import Material, PeerLearner, Recipe, bucket, make_learner, pack
-from benchmarks.curves.points import Point, follow, format_points, keep_point, make_rows, read_points
+from benchmarks.curves.points import (
+    Point,
+    draw_points,
+    follow,
+    format_points,
+    keep_point,
+    make_rows,
+    read_points,
+)
 from hoyomusic.recall import SOURCES
 from hoyomusic.samples import Sample, Samples
 
@@ -134,6 +142,13 @@ def test_points_are_told_as_a_table() -> None:
     ]
 
 
+def test_points_are_drawn_as_the_mean_over_seeds() -> None:
+    points = [make_point("ours", 0, 100, 2.5), make_point("ours", 0, 200, 2.0), make_point("ours", 1, 200, 2.25)]
+    picture = draw_points([*points, make_point("peer", 0, 200, 3.0)])
+    assert [name in picture for name in ("ours: 2.5 at 100", "ours: 2.125 at 200", "peer: 3 at 200")] == [True] * 3
+    assert picture.count("<circle") == 3
+
+
 @pytest.mark.parametrize(("seconds", "met"), [(200.0, [True, False]), (30.0, [None, None])])
 def test_points_are_told_as_rows_whose_goals_hold_for_their_time(seconds: float, met: list[bool | None]) -> None:
     points = [make_point("ours", 0, seconds, 2.0), make_point("plain LSTM", 0, seconds, 2.75)]
@@ -146,4 +161,4 @@ def test_points_are_told_as_rows_whose_goals_hold_for_their_time(seconds: float,
 def test_the_recipes_differ_in_what_their_names_say() -> None:
     product = RECIPES["ours"]
     assert RECIPES["ours, no recall"] == replace(product, recalls=0)
-    assert RECIPES["LayerNorm, no recall"] == replace(product, recalls=0, norm="layer")
+    assert RECIPES["LayerNorm"] == replace(product, recalls=0, norm="layer")

@@ -6,7 +6,8 @@
 All learn from the same ids of the default corpus, one thread, taking turns of some ten CPU seconds in one process, so
 that a busy machine hits all alike, and are measured on the same held-out tunes. Ours is trained as `hoyo train` does:
 constant learning rate, averaged weights. The peers get a schedule made for the whole budget, and so are at their
-best at its end alone. `--out` keeps each point as it comes; what it already holds whole is not measured again.
+best at its end alone. `--out` keeps each point as it comes; what it already holds whole is not measured again. The
+picture goes to ``benchmarks/pictures``.
 """
 
 from __future__ import annotations
@@ -19,8 +20,18 @@ from pathlib import Path
 import torch
 
 from benchmarks.curves.learners import Recipe, gather_material
-from benchmarks.curves.points import Point, follow, format_points, keep_point, make_rows, read_points, write_point
-from benchmarks.table import Row, write_rows
+from benchmarks.curves.points import (
+    Point,
+    draw_points,
+    follow,
+    format_points,
+    keep_point,
+    make_rows,
+    read_points,
+    write_point,
+)
+from benchmarks.plots import keep_picture
+from benchmarks.table import write_rows
 from hoyomusic.dataset import load_dataset
 from hoyomusic.device import tune_allocator
 from hoyomusic.fit import FitConfig
@@ -36,24 +47,19 @@ VALIDATION_SHARE = 4
 SEARCHED = (0.5, 1.0, 2.0)
 
 OURS = Recipe("ours", FitConfig().learning_rate, TrainingConfig().dropout, FitConfig().rows, FitConfig().steps)
-# The product, the same without recall, and others of its size, each with the best of the learning rates tried.
+# The product; the network alone; the same with layer normalisation; and others of its size, in which recall has no
+# place. Each peer has the best of the learning rates tried.
 RECIPES = {
     "ours": replace(OURS, recalls=SOURCES),
     "ours, no recall": OURS,
-    "LayerNorm, no recall": replace(OURS, norm="layer"),
+    "LayerNorm": replace(OURS, norm="layer"),
     "plain LSTM": Recipe("folk_rnn", 3e-3),
     "GPT-2 style": Recipe("transformer", 2e-3),
 }
 
 
-def measure(*, brief: bool = False) -> list[Row]:
-    """How far below each peer ours lies: after 200 CPU seconds, three seeds, or in a brief form after 30, one seed."""
-    points = run(RECIPES, BRIEF_SECONDS if brief else 200.0, 1 if brief else 3)
-    return make_rows(points)
-
-
 def run(
-    recipes: dict[str, Recipe], seconds: float, seeds: int, *, out: Path | None = None, quiet: bool = True
+    recipes: dict[str, Recipe], seconds: float, seeds: int, out: Path | None
 ) -> list[Point]:
     """The points of all recipes and seeds; those that `out` holds whole are read, the others added to it."""
     tune_allocator()
@@ -69,8 +75,7 @@ def run(
             points.append(point)
             if out:
                 keep_point(point, out)
-            if not quiet:
-                print(write_point(point), file=sys.stderr, flush=True)
+            print(write_point(point), file=sys.stderr, flush=True)
     return points
 
 
@@ -94,8 +99,10 @@ def main() -> None:
             for name, recipe in recipes.items()
             for factor in SEARCHED
         }
-    points = run(recipes, seconds, seeds, out=arguments.out, quiet=False)
+    points = run(recipes, seconds, seeds, arguments.out)
     print("\n".join(map(write_point, points)) if arguments.json else format_points(points))
+    if not arguments.search and not arguments.brief:
+        keep_picture("curves", draw_points(points))
     if arguments.rows:
         write_rows(make_rows(points), arguments.rows)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import mean
 
 from benchmarks.curves.learners import Material, Recipe, make_learner
+from benchmarks.plots import draw_lines
 from benchmarks.table import Row
 
 # CPU seconds that a network learns before it is the others' turn.
@@ -20,7 +21,7 @@ GOALS = (
     ("ours", "GPT-2 style", 0.5),
     ("ours, no recall", "plain LSTM", 0.5),
     ("ours, no recall", "GPT-2 style", 0.5),
-    ("ours, no recall", "LayerNorm, no recall", 0.0),
+    ("ours, no recall", "LayerNorm", 0.0),
 )
 
 
@@ -97,6 +98,18 @@ def format_points(points: Sequence[Point]) -> str:
             f"{last[0].learning_rate:g}", f"{last[0].parameters:,}",
         ])  # fmt: skip
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def draw_points(points: Sequence[Point]) -> str:
+    """The curves as SVG: a line a network, the mean over seeds."""
+    series = {
+        name: [
+            (mark, mean(point.nats_per_token for point in points if (point.network, point.seconds) == (name, mark)))
+            for mark in sorted({point.seconds for point in points if point.network == name})
+        ]
+        for name in dict.fromkeys(point.network for point in points)
+    }
+    return draw_lines("What is learned in a CPU second", "CPU seconds", "nats per token", series)
 
 
 def make_rows(points: Sequence[Point]) -> list[Row]:
