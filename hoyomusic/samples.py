@@ -16,7 +16,7 @@ from hoyomusic.errors import TrainingError
 
 # A page fault maps so many bytes at once; after so many such blocks the system may have them all back.
 _BLOCK = 1 << 16
-_BLOCKS_KEPT = 2048
+_BLOCKS_KEPT = 512
 
 
 class Sample(NamedTuple):
