@@ -81,6 +81,22 @@ def parse(data: bytes, file: str) -> Archive:
     return Archive(values, hashlib.sha256(data).hexdigest())
 
 
+def fingerprint(path: str | os.PathLike[str]) -> str:
+    """Which content a file has, told by the checksums in its directory alone: the tensors are not read.
+
+    Enough to know a file again, not to trust it. Raises CheckpointError for what is no zip file.
+    """
+    file = os.fspath(path)
+    try:
+        with zipfile.ZipFile(file) as archive:
+            entries = [f"{entry.filename}:{entry.file_size}:{entry.CRC:08x}" for entry in archive.infolist()]
+    except FileNotFoundError:
+        raise fault(file, "there is no such file", "train a model or name another file") from None
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise fault(file, FOREIGN) from error
+    return hashlib.sha256("\n".join(entries).encode(errors="surrogatepass")).hexdigest()
+
+
 def fault(file: str, message: str, remedy: str = "use another file") -> CheckpointError:
     """The error for a model file that cannot be used."""
     return CheckpointError(message, where=file, remedy=remedy)

@@ -22,14 +22,15 @@ import numpy as np
 
 from hoyomusic import __version__, checkpoint, sampling
 from hoyomusic.audition import Mark, mark
-from hoyomusic.errors import GenerationError, UsageError, VocabularyError
+from hoyomusic.errors import CheckpointError, GenerationError, UsageError, VocabularyError
+from hoyomusic.export import SUFFIX, find_step, read_step
 from hoyomusic.grammar import Grammar, Phase, State, Wish
 from hoyomusic.grammar.state import SHORTEST_LENGTH
 from hoyomusic.novelty import QUOTATION, Novelty, NoveltyIndex, find_index
 from hoyomusic.recall import Recall
 from hoyomusic.regions import Region, find_region
 from hoyomusic.request import Request, describe_options
-from hoyomusic.runtime import NumpyRuntime, Runtime, fold, one_thread
+from hoyomusic.runtime import NumpyRuntime, OnnxRuntime, Runtime, fold, one_thread
 from hoyomusic.score import choose_tempo
 from hoyomusic.streaming import StreamedBar, stream_bars
 from hoyomusic.styling import draw_finals, name_tune, style
@@ -37,8 +38,9 @@ from hoyomusic.tune import Bar, Header, Note, Tempo, Tune
 from hoyomusic.vocab import Vocabulary
 from hoyomusic.vocab.tokens import Kind
 
+PRECISIONS = ("auto", "int8", "fp32")
 # Streams that are stepped together; how many there are changes no tune.
-BATCH = 32
+BATCH = 64
 
 # So many further candidates are tried for a tune that may quote nothing, before giving up.
 NOVEL_ATTEMPTS = 64
@@ -50,8 +52,8 @@ CANDIDATE_STRIDE = 2**16
 class Composition:
     """A tune that was made: `index` among those of its request, `tokens` sampled for it, and from which model.
 
-    `novelty` is what it shares with the model's training tunes, None where no index of them lies beside
-    the model. `marks` are those of all candidates, of which number `candidate` was kept; empty where there was one.
+    `novelty` is what it shares with the model's training tunes, where the request asked for the best or for
+    novel tunes (else ask `HoyoMusicGenerator.compare`). `marks` are those of all candidates, of which number `candidate` was kept; empty where there was one.
     """
 
     tune: Tune
@@ -78,20 +80,32 @@ class HoyoMusicGenerator:
         self.path = path
 
     @classmethod
-    def load(cls, model: str | Path | None = None, *, exact: bool = True) -> HoyoMusicGenerator:
+    def load(
+        cls, model: str | Path | None = None, *, precision: str = "auto", exact: bool = True
+    ) -> HoyoMusicGenerator:
         """The generator of a model file: a path, ``"default"``, or None for the user's own if there is one.
 
-        `exact` as `NumpyRuntime` takes it: without it many tunes are made in half the time, not the same everywhere.
-        Raises CheckpointError where there is no model, or where it is damaged or not ours.
+        `precision` ``"auto"`` takes the export that lies beside a checkpoint, if it was made of it as it is now,
+        else the checkpoint itself; ``"int8"`` and ``"fp32"`` take the one or the other. They are two models: their
+        identities differ, and so do their tunes. `exact` as `NumpyRuntime` takes it. Raises CheckpointError where
+        there is no model, or where it is damaged or not ours.
         """
+        if precision not in PRECISIONS:
+            raise UsageError(f"there is no precision {precision!r}", remedy=f"choose {', '.join(PRECISIONS)}")
         path = checkpoint.find_model(model)
-        loaded = checkpoint.load_arrays(path)
+        exported = path.suffix == SUFFIX
+        step = read_step(path) if exported else None if precision == "fp32" else find_step(path)
+        if precision != "auto" and exported and step.precision != precision:
+            raise CheckpointError(f"is an {step.precision} model", where=str(path), remedy="name the .pth file")
+        if step is None and precision == "int8":
+            raise CheckpointError("has no int8 export", where=str(path), remedy=f"make it: hoyo export {path}")
+        found = checkpoint.load_arrays(path) if step is None else step
         return cls(
-            NumpyRuntime(fold(loaded.weights), exact=exact),
-            Vocabulary.from_dict(loaded.vocab),
-            identity=loaded.identity,
-            provenance=loaded.provenance,
-            path=path,
+            NumpyRuntime(fold(found.weights), exact=exact) if step is None else OnnxRuntime(step),
+            Vocabulary.from_dict(found.vocab),
+            identity=found.identity,
+            provenance=found.provenance,
+            path=path if step is None else path.with_suffix(SUFFIX),
         )
 
     def has_learned(self, region: Region) -> bool:
@@ -163,11 +177,15 @@ class HoyoMusicGenerator:
         if request.prime is not None:
             key, metre = request.prime.key, request.prime.metre
             wish = replace(wish, tonic=(key.letter, key.accidental), mode=key.mode, metre=metre, scale=None)
-        return _Voice(_build_grammar(self.vocabulary, wish), index, candidate, self.label_of(region), primed)
+        repetition = None
+        if request.sampling.repetition:
+            repetition = sampling.Repetition(request.sampling.repetition_span, len(self.vocabulary))
+        grammar = _build_grammar(self.vocabulary, wish)
+        return _Voice(grammar, index, candidate, self.label_of(region), primed, repetition)
 
     def _sample(self, voices: list[_Voice], request: Request) -> None:
         """Fill the voices, on one thread."""
-        with one_thread():
+        with one_thread(self.runtime):
             for _ in self._steps(voices, request):
                 pass
 
@@ -211,18 +229,17 @@ class HoyoMusicGenerator:
         step = len(voices[0].ids)
         if step < len(voices[0].primed):
             return [voice.primed[step] for voice in voices]
-        masks = np.stack([voice.grammar.mask(voice.state) for voice in voices])
+        choices = [voice.grammar.choices(voice.state) for voice in voices]
         if logits is None:  # only <s> may begin
-            return [int(mask.argmax()) for mask in masks]
+            return [int(ids[0]) for ids in choices]
         repeats = None
         if request.sampling.repetition:
-            span, size = request.sampling.repetition_span, len(self.vocabulary)
-            repeats = np.stack([sampling.repeating(voice.ids, span, size) for voice in voices])
+            repeats = np.stack([voice.repetition.marked for voice in voices])
         tunes = [voice.index + CANDIDATE_STRIDE * voice.candidate for voice in voices]
-        chosen = sampling.sample(
-            logits, masks, request.sampling, seed=request.seed, tunes=tunes, step=step, repeats=repeats
+        chosen = sampling.draw(
+            logits, choices, request.sampling, seed=request.seed, tunes=tunes, step=step, repeats=repeats
         )
-        return [int(index) for index in chosen]
+        return chosen.tolist()
 
     def _prime_ids(self, prime: Tune, wish: Wish) -> list[int]:
         """The ids of a prime, from ``<s>`` to where the new music begins: behind its last note or bar line."""
@@ -270,8 +287,9 @@ class HoyoMusicGenerator:
         tune = replace(tune, header=header)
         tempo = int(choose_tempo(tune, region, request.tempo))
         tune = replace(tune, header=replace(header, tempo=Tempo(Fraction(1, 4), tempo)))
-        novelty = None if self.training_index is None else self.training_index.measure(tune)
-        marks = ()
+        novelty, marks = None, ()
+        if request.novel or request.candidates > 1:
+            novelty = self.compare(tune)
         if request.candidates > 1:
             nats = voice.nats / max(self.vocabulary.count_notes(voice.ids), 1)
             marks = (mark(tune, nats, self._expected_nats(), novelty),)
@@ -289,7 +307,7 @@ class HoyoMusicGenerator:
             ids = self._draw(request, index)
             bars = stream_bars(ids, self.vocabulary, region, tune=index, tempo=request.tempo)
             while True:
-                with one_thread():
+                with one_thread(self.runtime):
                     bar = next(bars, None)
                 if bar is None:
                     break
@@ -306,6 +324,10 @@ class HoyoMusicGenerator:
         voice = self._begin(request, region, wish, index, 0, primed)
         for _ in self._steps([voice], request):
             yield voice.ids[-1]
+
+    def compare(self, tune: Tune) -> Novelty | None:
+        """What a tune shares with the model's training tunes; None where no index of them lies beside the model."""
+        return None if self.training_index is None else self.training_index.measure(tune)
 
     @cached_property
     def training_index(self) -> NoveltyIndex | None:
@@ -330,7 +352,15 @@ def _build_grammar(vocabulary: Vocabulary, wish: Wish) -> Grammar:
 class _Voice:
     """One tune under way: candidate number `candidate` for tune `index`; `nats` is what its ids have cost so far."""
 
-    def __init__(self, grammar: Grammar, index: int, candidate: int, label: int, primed: list[int]) -> None:
+    def __init__(
+        self,
+        grammar: Grammar,
+        index: int,
+        candidate: int,
+        label: int,
+        primed: list[int],
+        repetition: sampling.Repetition | None,
+    ) -> None:
         self.grammar = grammar
         self.recall = Recall(grammar.vocabulary)
         self.index = index
@@ -338,12 +368,15 @@ class _Voice:
         self.nats = 0.0
         self.label = label
         self.primed = primed
+        self.repetition = repetition
         self.state: State = grammar.start()
         self.ids: list[int] = []
 
     def take(self, index: int) -> None:
         self.ids.append(index)
         self.recall.take(index)
+        if self.repetition is not None:
+            self.repetition.take(index)
         self.grammar.advance(self.state, index)
 
 

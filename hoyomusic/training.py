@@ -19,6 +19,7 @@ from hoyomusic.checkpoint import DEFAULT_MODEL, USER_MODEL, Checkpoint, load, sa
 from hoyomusic.dataset import Dataset, load_dataset
 from hoyomusic.device import choose_device, tune_allocator
 from hoyomusic.errors import TrainingError, UsageError
+from hoyomusic.export import SUFFIX, export_model
 from hoyomusic.fit import Event, FitConfig, FitState, fit
 from hoyomusic.grammar import CLOCKS
 from hoyomusic.model import HoyoMusicLSTM, ModelConfig
@@ -245,12 +246,13 @@ def _run(
 
     def write(current: FitState) -> None:
         nonlocal written
-        index = config.out.with_suffix(novelty.SUFFIX)
+        index, exported = (config.out.with_suffix(suffix) for suffix in (novelty.SUFFIX, SUFFIX))
         if not written and config.out.exists():
             kept_as = free_path(config.out)
             os.replace(config.out, kept_as)
-            if index.exists():
-                os.replace(index, kept_as.with_suffix(novelty.SUFFIX))
+            for beside in (index, exported):
+                if beside.exists():
+                    os.replace(beside, kept_as.with_suffix(beside.suffix))
             on_event(ModelKept(config.out, kept_as))
         if not written or not index.exists():
             novelty.build_index(dataset.corpus).save(index)
@@ -272,7 +274,7 @@ def _run(
         )
 
     settings = replace(config.fit, boundary_id=vocabulary.ids["<boundary>"])
-    return fit(
+    state = fit(
         model,
         dataset.training,
         dataset.validation,
@@ -283,6 +285,10 @@ def _run(
         save=write,
         ranks=ranks,
     )
+    # Layer normalisation is for comparison only: such a model makes no tunes.
+    if ranks.first and model.config.norm == "batch":
+        export_model(config.out)
+    return state
 
 
 def describe_provenance(dataset: Dataset) -> dict[str, Any]:

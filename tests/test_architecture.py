@@ -49,6 +49,7 @@ FLOORS = {
     "styling": 6,
     "audition": 6,
     "dataset": 6,
+    "export": 6,
     "generator": 6,
     "request": 6,
     "streaming": 6,
@@ -62,22 +63,22 @@ FLOORS = {
 # A floor's rooms may stand on one another in this order only: a room -> those of its own floor that it may use.
 SAME_FLOOR = {
     "abc": {"tuplets"},
-    "generator": {"audition", "request", "streaming", "styling"},
+    "generator": {"audition", "export", "request", "streaming", "styling"},
     "harmony": {"score"},
     "model": {"normalisation", "ranks", "recurrence", "sizes"},
     "normalisation": {"ranks"},
     "rewriting": {"generator", "request"},
-    "training": {"dataset"},
+    "training": {"dataset", "export"},
 }
 
 # The learning side, and the rooms where it meets the music: all others work without torch.
 USES_TORCH = {"checkpoint", "device", "fit", "model", "normalisation", "ranks", "recurrence", "training"}
 # Told at import, these libraries cost each command its start.
-HEAVY = {"torch", "music21", "onnxruntime", "verovio", "soundfile", "midirenderer", "matplotlib", "sklearn", "scipy"}
+HEAVY = {"torch", "music21", "onnx", "onnxruntime", "verovio", "soundfile", "midirenderer", "matplotlib", "sklearn", "scipy"}
 GROUND = {"errors", "storage", "text"}
 MEETING_ROOMS = {"dataset", "grammar", "recall", "vocab", "styling", "request", "streaming", "generator", "playing", "rewriting", "training", "evaluation", "cli"}
 MUSIC_SIDE = {"abc", "audition", "arrangement", "corpus", "harmony", "novelty", "regions", "render", "score", "tune", "tuplets"}
-LEARNING_SIDE = {"archive", "checkpoint", "device", "fit", "model", "normalisation", "ranks", "recurrence", "runtime", "samples", "sampling", "sizes", "streams"}
+LEARNING_SIDE = {"archive", "checkpoint", "device", "export", "fit", "model", "normalisation", "ranks", "recurrence", "runtime", "samples", "sampling", "sizes", "streams"}
 
 
 def find_modules() -> list[Path]:

@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from hoyomusic import __version__
-from hoyomusic.cli import corpus, doctor, evaluate, generate, play, regions, render, rewrite, train
+from hoyomusic.cli import corpus, doctor, evaluate, export, generate, play, regions, render, rewrite, train
 from hoyomusic.cli.console import examples, warn
 from hoyomusic.errors import HoyoError
 
@@ -70,6 +70,7 @@ app.command("regions", epilog=regions.EXAMPLES)(regions.regions)
 app.command("train", epilog=train.TRAIN_EXAMPLES)(train.train)
 app.command("resume", epilog=train.RESUME_EXAMPLES)(train.resume)
 app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
+app.command("export", epilog=export.EXAMPLES)(export.export)
 app.add_typer(corpus.app, name="corpus")
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 

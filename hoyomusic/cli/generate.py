@@ -59,6 +59,9 @@ def generate(
     model: Annotated[
         str | None, typer.Option("--model", metavar="PATH|default", help="The model; else your own if there is one.")
     ] = None,
+    precision: Annotated[
+        str | None, typer.Option("--precision", help="int8 or fp32: two models; else the export beside the model.")
+    ] = None,
     prime: Annotated[
         Path | None, typer.Option("--prime", metavar="FILE.abc", help="Go on from the bars of this tune.")
     ] = None,
@@ -89,7 +92,7 @@ def generate(
         sampling=SamplingConfig(**given(temperature=temperature, top_k=top_k, top_p=top_p)),
     )
     suffixes = read_formats(formats)
-    generator = HoyoMusicGenerator.load(model)
+    generator = HoyoMusicGenerator.load(model, **given(precision=precision))
     with Report(as_json, request.count) as report:
         for made in generator.compose(request):
             score = perform(made.tune) if melody_only else arrange(made.tune, made.region, seed=made.seed)
@@ -99,13 +102,16 @@ def generate(
                 note(f"{stem} is taken, the tune goes to {chosen}")
             files = [write(score, Path(f"{chosen}{suffix}"), overwrite=force) for suffix in suffixes]
             more = {"region": made.region.name, "tokens": made.tokens, "seed": made.seed, "model": made.model}
-            more |= {"index": made.index, "novelty": made.novelty and made.novelty.to_dict()}
+            more["index"] = made.index
+            if as_json:
+                novelty = made.novelty or generator.compare(made.tune)
+                more["novelty"] = novelty and novelty.to_dict()
             if made.marks:
                 more |= {"candidate": made.candidate, "candidates": [mark.to_dict() for mark in made.marks]}
             report.add(score, files, more)
     if not as_json:
         print(f"model: {generator.path} (sha256 {generator.identity[:12]})")
-        print(f"again: {_say_again(request, model, prime)}")
+        print(f"again: {_say_again(request, model, precision, prime)}")
 
 
 def _read_prime(path: Path) -> Tune:
@@ -124,7 +130,7 @@ def _free_stem(stem: Path, suffixes: list[str]) -> Path:
     return candidate
 
 
-def _say_again(request: Request, model: str | None, prime: Path | None) -> str:
+def _say_again(request: Request, model: str | None, precision: str | None, prime: Path | None) -> str:
     """The command that makes the same tunes."""
     from hoyomusic.request import describe_options
 
@@ -134,4 +140,6 @@ def _say_again(request: Request, model: str | None, prime: Path | None) -> str:
     words.append(f"--seed {request.seed}")
     if model is not None:
         words.append(f"--model {shlex.quote(model)}")
+    if precision is not None:
+        words.append(f"--precision {precision}")
     return " ".join(words)

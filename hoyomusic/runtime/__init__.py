@@ -1,26 +1,31 @@
 """One step of a trained model, behind one small interface; generating needs no torch.
 
-`FastRuntime` ..., `NumpyRuntime` ...
+`OnnxRuntime` (in `engine`) takes an exported step, in whole numbers or float32, `NumpyRuntime` the weights of a
+checkpoint as they are. Of the rooms, `folding` and `quantisation` make weights ready, `graph` writes them as
+ONNX, `container` is the file around that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import numpy as np
 
+from hoyomusic.runtime.engine import OnnxRuntime
 from hoyomusic.runtime.floats import NumpyRuntime
 from hoyomusic.runtime.folding import NORM_EPSILON, FoldedWeights, fold
 
 
-def one_thread() -> AbstractContextManager[object]:
-    """Within it numpy multiplies on one thread.
+def one_thread(runtime: Runtime | None = None) -> AbstractContextManager[object]:
+    """Within it numpy multiplies on one thread, unless `runtime` is one that does not multiply in numpy.
 
     A row is too little work to share: on a busy machine threads wait for each other ten times as long
     as they compute, and a sum that is cut for two threads may differ from the whole one in its last bit.
     """
+    if runtime is not None and not isinstance(runtime, NumpyRuntime):
+        return nullcontext()
     from threadpoolctl import threadpool_limits
 
     return threadpool_limits(limits=1, user_api="blas")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from hoyomusic.errors import GenerationError
+from hoyomusic.sizes import AGREEMENTS
 
 # The epsilon that normalisation was trained with (`normalisation.NORM_EPSILON`; a test holds them equal).
 NORM_EPSILON = 1e-5
@@ -43,6 +44,11 @@ class FoldedWeights:
     def layers(self) -> int:
         """L, how many layers there are."""
         return len(self.matrices)
+
+    @property
+    def recalls(self) -> int:
+        """S, the sources of guesses."""
+        return len(self.recall_bias) // AGREEMENTS
 
 
 def fold(weights: Mapping[str, Any]) -> FoldedWeights:
