@@ -191,6 +191,16 @@ class Poisoned(HoyoMusicLSTM):
         return logits, state
 
 
+def test_statistics_of_normalisation_come_from_training_alone():
+    model = HoyoMusicLSTM(SIZES, seed=5)
+    for layer in model.layers:
+        layer.norm.running_mean.fill_(3.0)
+        layer.norm.running_var.fill_(50.0)
+    expected, found = (run(replace(CONFIG, epochs=1), model=each).weights for each in (None, model))
+    for name, weight in expected.items():
+        torch.testing.assert_close(found[name], weight, rtol=0, atol=1e-3)
+
+
 def test_a_step_that_is_not_a_number_is_undone_and_counted():
     model = Poisoned(SIZES, seed=5)
     model.bad = (3, 4, 8)

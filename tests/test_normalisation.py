@@ -12,7 +12,7 @@ from torch import nn
 from hoyomusic.checkpoint import Checkpoint, load, save
 from hoyomusic.errors import GenerationError, UsageError
 from hoyomusic.model import HoyoMusicLSTM
-from hoyomusic.normalisation import NORM_EPSILON, NORMS, LayerNorm
+from hoyomusic.normalisation import NORM_EPSILON, NORM_MOMENTUM, NORMS, LayerNorm, momentum_after
 from hoyomusic.runtime import fold
 from hoyomusic.sizes import NORM_PARTS, ModelConfig
 
@@ -99,3 +99,10 @@ def test_layer_normalisation_cannot_be_folded() -> None:
     weights = {name: np.asarray(weight) for name, weight in make_model().arrays().items()}
     with pytest.raises(GenerationError, match="^a model with layer normalisation .*; train one with --norm batch$"):
         fold(weights)
+
+
+def test_statistics_soon_forget_what_they_began_with_and_then_change_slowly() -> None:
+    assert np.prod([1 - momentum_after(step) for step in range(10)]) < 1e-4
+    shares = [momentum_after(step) for step in range(1000)]
+    assert shares == sorted(shares, reverse=True)
+    assert shares[-1] == NORM_MOMENTUM

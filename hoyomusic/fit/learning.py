@@ -19,7 +19,7 @@ from hoyomusic.fit.measuring import measure, summed_loss, targets_of, to_device
 from hoyomusic.fit.settings import FIXED_WITHIN_EPOCH, FitConfig
 from hoyomusic.fit.state import FitState
 from hoyomusic.model import HoyoMusicLSTM
-from hoyomusic.normalisation import BatchNorm
+from hoyomusic.normalisation import BatchNorm, momentum_after
 from hoyomusic.ranks import Ranks
 from hoyomusic.samples import Sample
 from hoyomusic.streams import Batch
@@ -44,9 +44,9 @@ class Learning:
         self.device = next(model.parameters()).device
         self.dtype = choose_dtype(config.precision, self.device, rows=self.rows.stop - self.rows.start)
         self.averaged = copy.deepcopy(model).requires_grad_(False).eval() if config.averaging else None
-        for module in model.modules():
-            if isinstance(module, (HoyoMusicLSTM, BatchNorm)):
-                module.ranks = ranks
+        self.norms = [module for module in model.modules() if isinstance(module, BatchNorm)]
+        for module in (model, *self.norms):
+            module.ranks = ranks
         # Vectors (biases, normalisation) are not decayed: zero is no natural place for them.
         parameters = list(model.parameters())
         self.optimizer = torch.optim.AdamW(
@@ -98,6 +98,8 @@ class Learning:
     def _learn(self, batch: Batch) -> tuple[float, bool]:
         tokens = max(batch.tokens, 1)
         batch = Batch(*(part[self.rows] for part in batch))
+        for norm in self.norms:
+            norm.momentum = momentum_after(self.step - self.skipped)
         statistics = [buffer.clone() for buffer in self.model.buffers()]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
             logits, carried = self.model(
@@ -209,7 +211,8 @@ class Learning:
             if self.averaged is not None:
                 self.averaged.load_state_dict(state.averaged or state.weights)
             optimizer = self.optimizer.state_dict()
-            optimizer["state"] = state.moments
+            # The optimiser would go on working in the tensors of the state that it was given.
+            optimizer["state"] = {index: _copied(moment) for index, moment in state.moments.items()}
             for group in optimizer["param_groups"]:
                 group["lr"] = state.learning_rate
             self.optimizer.load_state_dict(optimizer)
