@@ -5,7 +5,7 @@ VENV := .venv
 HOYO := $(VENV)/bin/hoyo
 LISTS := requirements.txt pyproject.toml
 
-.PHONY: demo test model clean
+.PHONY: demo test model bench bench-train clean
 
 demo: $(VENV)/installed
 	@$(HOYO) generate --region Mondstadt --format abc,mid,wav,svg --out music
@@ -23,6 +23,13 @@ model: $(VENV)/installed
 	$(HOYO) train --from models/begun.pth --dropout 0.3 --epochs 2 --learning-rate 0.0015 --out models/retrained.pth
 	$(HOYO) resume models/retrained.pth --epochs 3 --learning-rate 0.0005
 	$(HOYO) resume models/retrained.pth --epochs 4 --learning-rate 0.00015
+
+# Measures speed, in at most twenty minutes, and writes benchmarks/results.md.
+bench: $(VENV)/installed-for-tests
+	$(VENV)/bin/python -m benchmarks
+
+bench-train: $(VENV)/installed-for-tests
+	$(VENV)/bin/python -m benchmarks.train --json
 
 clean:
 	rm -rf $(VENV)

@@ -1,10 +1,10 @@
-"""What a token costs as the work grows: ``python -m benchmarks.growth [--million] [--brief] [--rows FILE]``
+"""What a token costs as the work grows: ``python -m benchmarks.growth [--brief] [--rows FILE]``
 
 Training, generating and reading ABC, each from small to large, and what a second start saves. All times are process
 CPU time on one thread; training takes its steps on corpora of all sizes by turns. Its memory is measured in a process
-of its own for each size: the peak of what is resident, by the system's own account, mapped pages included. --million
-adds a corpus of a million tunes: it needs 4 GB in the folder for temporary files and a quarter of an hour. --brief
-leaves out what takes longest. The pictures are written to ``benchmarks/pictures``.
+of its own for each size: the peak of what is resident, by the system's own account, mapped pages included. The
+largest corpus, a million tunes, is left out where the folder for temporary files has no room for it. --brief leaves
+out tunes of more than 10,000 tokens. The pictures are written to ``benchmarks/pictures``.
 
 The tunes are ours: 28 bars each, made by rule from their number (`synthesise`). Of more than `DRAWN` tunes the
 others are those with their notes exchanged for others of the same length (`exchange_notes`), which changes neither
@@ -21,6 +21,7 @@ import argparse
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -55,8 +56,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 
-TRAINING_SIZES = (1_000, 10_000, 100_000)
-MILLION = 1_000_000
+TRAINING_SIZES = (1_000, 10_000, 100_000, 1_000_000)
 PREPARING_SIZES = (100, 1_000, 10_000)
 GENERATING_LENGTHS = (100, 1_000, 10_000, 100_000)
 BOOK_SIZES = (100, 1_000, 10_000)
@@ -67,6 +67,8 @@ DRAWN = 1_000
 SMALL = {"embedding": 32, "hidden": 64, "layers": 3}
 ROWS, STEPS = 32, 32
 SEGMENTS_READ, STEPS_TAKEN = 4_000, 120
+# What a tune takes on the disk, roughly.
+BYTES_PER_TUNE = 4_000
 MEMORY_LIMIT = 2048
 # So much more may a token cost at the largest size than at the smallest before we call it no longer flat.
 FLAT = 1.2
@@ -160,12 +162,12 @@ def measure_preparing(count: int, folder: Path) -> dict[str, float]:
 
 
 def measure_training(count: int, folder: Path) -> dict[str, float]:
-    """The loop on a corpus, until memory has seen all that it will see: a million tunes are read to the end."""
+    """The loop on a corpus: segments read alone, so that memory sees much of the file, then steps."""
     from hoyomusic.fit import FitConfig, StepDone, fit
 
     samples = open_corpus(folder, count)
     packed = _pack(samples)
-    for segment in range(len(packed) if count >= MILLION else min(SEGMENTS_READ, len(packed))):
+    for segment in range(min(SEGMENTS_READ, len(packed))):
         packed[segment]
     taken = 0
 
@@ -297,11 +299,12 @@ def measure_start() -> tuple[float, float]:
 # ------------------------------------------------------------------ the table
 
 
-def measure(*, million: bool = False, brief: bool = False) -> list[Row]:
+def measure(*, brief: bool = False) -> list[Row]:
     """All rows; the pictures are written on the way."""
     from benchmarks.generate import measure_generation_growth
 
-    sizes = (*TRAINING_SIZES, MILLION) if million else TRAINING_SIZES
+    room = shutil.disk_usage(tempfile.gettempdir()).free // BYTES_PER_TUNE
+    sizes = tuple(count for count in TRAINING_SIZES if 2 * count < room)
     training = grow_training(sizes)
     preparing = grow_preparing()
     lengths = GENERATING_LENGTHS[:-1] if brief else GENERATING_LENGTHS
@@ -367,7 +370,6 @@ def draw_pictures(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--million", action="store_true", help="a corpus of a million tunes too")
     parser.add_argument("--brief", action="store_true", help="tunes of up to 10,000 tokens only")
     parser.add_argument("--rows", type=Path, help="keep the table in this file too")
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
@@ -377,7 +379,7 @@ def main() -> None:
         found = CHILDREN[what](int(count), Path(folder))
         print(json.dumps({**found, "peak_memory": peak_memory()}))
         return
-    rows = measure(million=options.million, brief=options.brief)
+    rows = measure(brief=options.brief)
     print(format_rows(rows))
     if options.rows is not None:
         write_rows(rows, options.rows)

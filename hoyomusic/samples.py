@@ -14,9 +14,10 @@ import numpy as np
 
 from hoyomusic.errors import TrainingError
 
-# A page fault maps so many bytes at once; after so many such blocks the system may have them all back.
+# A page fault maps so many bytes, or more where the system caches a file in larger pieces: up to some 2 MiB. After
+# about so many faults the system may have the pages back; it keeps them in its cache as long as it likes.
 _BLOCK = 1 << 16
-_BLOCKS_KEPT = 512
+_BLOCKS_KEPT = 64
 
 
 class Sample(NamedTuple):
