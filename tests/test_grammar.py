@@ -252,7 +252,9 @@ def test_a_batch_is_stepped_like_its_tunes() -> None:
         for state, index in zip(alone, ids, strict=True):
             grammar.advance(state, index)
         assert states == alone
-        assert (grammar.masks(states) == np.stack([grammar.mask(state) for state in alone])).all()
+        masks = grammar.masks(states)
+        assert (masks == np.stack([grammar.mask(state) for state in alone])).all()
+        assert [grammar.choices(state).tolist() for state in states] == [np.flatnonzero(row).tolist() for row in masks]
 
 
 def test_tables_are_bounded_and_may_be_renewed_under_way(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,11 +14,13 @@ from __future__ import annotations
 import copy
 from dataclasses import fields
 from fractions import Fraction
+from functools import cache
 
 import pytest
 
 from hoyomusic.grammar import Grammar, Phase, State, Wish
 from hoyomusic.grammar.notes import AMPLE, build_notes
+from hoyomusic.grammar.rhythm import has_between
 from hoyomusic.grammar.tables import GRID
 from hoyomusic.tune import Metre
 from hoyomusic.vocab import LAYOUTS, Vocabulary
@@ -199,4 +201,45 @@ def test_any_three_numbers_of_tokens_hold_one_that_fills_a_bar(layout: str) -> N
     rhythm = build_notes(Vocabulary.build(layout)).rhythm
     for ticks in range(4 * GRID, 4 * TICKS_PER_WHOLE + 1, GRID):
         for least in range(2 * rhythm.fewest(ticks) - 1, ticks // GRID - 1):
-            assert rhythm.hits(ticks, 0, 0, 0, None, least, least + 2)
+            assert has_between(rhythm.counts(ticks, 0, 0, 0, None), least, least + 2)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_counts_are_those_of_all_fillings(layout: str) -> None:
+    """By their definition: every length that fits, one after the other, at the tokens that it costs."""
+    vocabulary = Vocabulary.build(layout)
+    notes = build_notes(vocabulary)
+    rhythm = notes.rhythm
+    final = (4, 0)
+    tones = notes.tones("major", frozenset({(0, 0), final}), frozenset({final}))
+    costs = {
+        ticks: 1 if f"z@{Fraction(ticks, TICKS_PER_WHOLE)}" in vocabulary.ids else 2 for ticks in notes.tables.lengths
+    }
+    last_costs = {
+        ticks: 1 if f"5@{Fraction(ticks, TICKS_PER_WHOLE)}" in vocabulary.ids else 2 for ticks in notes.tables.lengths
+    }
+
+    @cache
+    def count(room: int, tuplet: int, done: int, in_force: int, ends: bool) -> frozenset[int]:
+        if not room:
+            return frozenset({0})
+        found: set[int] = set()
+        for length in rhythm.fitting(room, tuplet, done):
+            if not tuplet and length % GRID:
+                continue  # another tuplet is not counted
+            cost = last_costs[length] if ends and length == room else costs[length]
+            if layout == "sticky":
+                cost = 1 if length == in_force else 2
+            behind = count(room - length, *rhythm.follow(tuplet, done, length), length, ends)
+            found |= {cost + tokens for tokens in behind}
+        return frozenset(found)
+
+    whole = Fraction(TICKS_PER_WHOLE)
+    places = [(ticks, 0, 0) for ticks in range(GRID, TICKS_PER_WHOLE // 2, GRID)]
+    for tuplet in (whole / 12, whole / 24, whole / 20, whole / 28):
+        places += [(ticks, int(tuplet), int(tuplet)) for ticks in range(int(tuplet), int(12 * tuplet), int(tuplet / 2))]
+    for place in places:
+        for ends in (False, True):
+            in_force = TICKS_PER_WHOLE // 8
+            bits = rhythm.counts(*place, in_force, tones if ends else None)
+            assert {bit for bit in range(bits.bit_length()) if bits >> bit & 1} == count(*place, in_force, ends)

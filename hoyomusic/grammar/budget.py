@@ -42,14 +42,18 @@ class Budget:
         self.most = wish.length
         self.least = -(-9 * wish.length // 10)
         self._rhythm = rhythm
+        self._needs: dict[tuple[int, int], int] = {}
         # The return of a first section may do without its first length, where that is still in force.
         self._drift = 1 if rhythm.sticky and wish.form == "AABA" else 0
 
     # ------------------------------------------------------------------ what bars take
 
     def _bar_needs(self, full: int, upbeat: int) -> int:
-        fewest = self._rhythm.fewest
-        return 2 * max(fewest(full), fewest(full - max(upbeat, 0))) + 1
+        found = self._needs.get((full, upbeat))
+        if found is None:
+            fewest = self._rhythm.fewest
+            found = self._needs[full, upbeat] = 2 * max(fewest(full), fewest(full - max(upbeat, 0))) + 1
+        return found
 
     def _bar_takes(self, full: int, upbeat: int) -> int:
         return (full - max(upbeat, 0)) // self._rhythm.unit + 1

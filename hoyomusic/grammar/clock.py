@@ -20,9 +20,13 @@ def clock_of(position: int, bar_in_section: int, bars_left: int) -> int:
 
     Bars left are told exactly up to four, then as 5-8 and more.
     """
-    left = bars_left if bars_left <= 4 else 5 if bars_left <= 8 else 6
-    place = min(position // SIXTEENTH, CLOCK_POSITIONS - 1)
-    return (max(left, 1) - 1) * CLOCK_BARS * CLOCK_POSITIONS + bar_in_section % CLOCK_BARS * CLOCK_POSITIONS + place
+    left = bars_left if bars_left <= 4 else 5 if bars_left <= 8 else CLOCK_LEFT
+    place = position // SIXTEENTH
+    if place >= CLOCK_POSITIONS:
+        place = CLOCK_POSITIONS - 1
+    if left < 1:
+        left = 1
+    return ((left - 1) * CLOCK_BARS + bar_in_section % CLOCK_BARS) * CLOCK_POSITIONS + place
 
 
 def clocks(vocabulary: Vocabulary, ids: Sequence[int]) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from hoyomusic.grammar.rhythm import Rhythm
+from hoyomusic.grammar.rhythm import Rhythm, has_between
 from hoyomusic.grammar.state import Phase
 from hoyomusic.grammar.tables import Tables, Tones
 from hoyomusic.vocab import Vocabulary
@@ -223,25 +223,26 @@ class Notes:
         if found is None:
             if len(self._lengths_within) >= MOST_KEPT // 6:
                 self._lengths_within.clear()
+            counts = {each: self._counts(place, each) for each in fitting}
             one, two = (
-                frozenset(each for each in fitting if self._can_fill(place, each, place.least - cost, most - cost))
+                frozenset(
+                    each for each, rest in counts.items() if has_between(rest, place.least - cost, most - cost)
+                )
                 for cost in (1, 2)
             )
             found = self._lengths_within[key] = one, two
         return found
 
-    def _can_fill(self, place: Place, length: int, least: int, most: int) -> bool:
-        """Whether the bar can be filled in so many tokens behind a note of `length` (0: right here)."""
+    def _counts(self, place: Place, length: int) -> int:
+        """In how many tokens the bar can be filled behind a note of `length` (0: right here), as bits."""
         frame = place.frame
         tuplet, done = self.rhythm.follow(place.tuplet, place.done, length) if length else (place.tuplet, place.done)
-        return self.rhythm.hits(
+        return self.rhythm.counts(
             frame.stop - place.position - length,
             tuplet,
             done,
             length or place.length,
             frame.tones if frame.must_rest else None,
-            least,
-            most,
         )
 
     def _allow_signs(self, place: Place, mask: np.ndarray) -> None:
@@ -314,7 +315,7 @@ class Notes:
             chord < CHORD_NOTES
             and (ample or most >= 2)
             and frame.tones.can_join(pitch, frame.must_rest and room == 0)
-            and (ample or self._can_fill(place, 0, place.least - 2, most - 2))
+            and (ample or has_between(self._counts(place, 0), place.least - 2, most - 2))
         )
         place = place._replace(
             pitch=None,

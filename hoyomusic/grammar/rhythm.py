@@ -15,7 +15,12 @@ class Rhythm:
         self.unit = self._falling[-1]  # the shortest length on the grid
         self._rest_cost = {length: 1 if (None, length) in tables.fused else 2 for length in tables.lengths}
         self._shortest = min(tables.lengths)
+        # The least room for each length outside of a tuplet: those off the grid of 64ths begin one, which must close.
+        room = {each: 0 if each % GRID == 0 else self._room_to_close(each, each) for each in tables.lengths}
+        self._room_for = {each: each + behind for each, behind in room.items() if behind is not None}
         self._fitting: dict[tuple[int, int, int], frozenset[int]] = {}
+        self._needs: dict[tuple[int, int], dict[int, int]] = {}
+        self._ways: dict[tuple[int, int], list[tuple[int, int, int, int]]] = {}
         self._counts: dict[tuple, int] = {}
         self._fewest: dict[int, int] = {}
 
@@ -30,27 +35,47 @@ class Rhythm:
         key = (room, tuplet, done)
         found = self._fitting.get(key)
         if found is None:
-            found = frozenset(length for length in self._tables.lengths if self._fits(length, *key))
-            self._fitting[key] = found
+            needs = self._needs_within(tuplet, done) if tuplet else self._room_for
+            found = self._fitting[key] = frozenset(each for each, need in needs.items() if need <= room)
         return found
 
-    def _fits(self, length: int, room: int, tuplet: int, done: int) -> bool:
-        if length > room:
-            return False
-        if not tuplet:
-            return length % GRID == 0 or self._can_close(length, length, room - length)
-        return length in (tuplet, 2 * tuplet, tuplet // 2) and self._can_close(tuplet, done + length, room - length)
+    def _needs_within(self, tuplet: int, done: int) -> dict[int, int]:
+        """The lengths that may come within a tuplet, each with the least room for it and what must close the tuplet."""
+        found = self._needs.get((tuplet, done))
+        if found is None:
+            lengths = self._tables.lengths & {tuplet, 2 * tuplet, tuplet // 2}
+            behind = {each: self._room_to_close(tuplet, done + each) for each in lengths}
+            found = {each: each + rest for each, rest in behind.items() if rest is not None}
+            self._needs[tuplet, done] = found
+        return found
 
-    def _can_close(self, tuplet: int, done: int, room: int) -> bool:
-        """Whether a tuplet that began with `tuplet` ticks is closed, or can be closed, `done` ticks on."""
+    def _ways_out(self, tuplet: int, done: int) -> list[tuple[int, int, int, int]]:
+        """How plain notes can lead out of a tuplet, back to the grid.
+
+        Each way: the room without which one of its notes would not fit, the ticks that it takes, its last note's
+        length, and in how many tokens the notes before that can be said, as bits.
+        """
+        found = self._ways.get((tuplet, done))
+        if found is None:
+            ways: dict[tuple[int, int, int], int] = {}
+            for length, need in self._needs_within(tuplet, done).items():
+                if (done + length) % GRID == 0:
+                    ways[need, length, length] = 1
+                    continue
+                for room, ticks, last, tokens in self._ways_out(tuplet, done + length):
+                    way = max(need, length + room), length + ticks, last
+                    ways[way] = ways.get(way, 0) | tokens << self._rest_cost[length]
+            found = self._ways[tuplet, done] = [(*way, tokens) for way, tokens in ways.items()]
+        return found
+
+    def _room_to_close(self, tuplet: int, done: int) -> int | None:
+        """Ticks that a tuplet which began with `tuplet` ticks needs to close, `done` ticks on; None: it cannot."""
         divisor = next(prime for prime in (3, 5, 7) if tuplet * prime % GRID == 0)
         span = divisor * tuplet
-        if done > span:
-            return False
         halves = tuplet % 2 == 0 and tuplet // 2 in self._tables.lengths
         spans = [span // 2, span] if divisor == 3 and halves and span // 2 % GRID == 0 else [span]
         step = tuplet // 2 if halves else tuplet
-        return any(done <= goal and goal - done <= room and (goal - done) % step == 0 for goal in spans)
+        return min((goal - done for goal in spans if done <= goal and (goal - done) % step == 0), default=None)
 
     @staticmethod
     def follow(tuplet: int, done: int, length: int) -> tuple[int, int]:
@@ -90,27 +115,47 @@ class Rhythm:
         memory = self._counts if ending is None else ending.final_counts
         found = memory.get(key)
         if found is None:
-            found = 0
-            lengths = self.fitting(room, tuplet, done) if tuplet else self._falling
-            for length in lengths:
-                if length > room:
-                    continue
-                rest = self.counts(room - length, *self.follow(tuplet, done, length), length, ending)
-                if self.sticky:
-                    found |= rest << (1 if length == in_force else 2)
-                elif ending is not None and length == room:
-                    found |= ending.final_costs[length]
-                else:
-                    found |= rest << self._rest_cost[length]
+            if tuplet and not self.sticky:
+                found = self._counts_within(room, tuplet, done, ending)
+            else:
+                found = self._counts_by_length(room, tuplet, done, in_force, ending)
             memory[key] = found
         return found
 
-    def hits(
-        self, room: int, tuplet: int, done: int, in_force: int, ending: Tones | None, least: int, most: int
-    ) -> bool:
-        """Whether plain notes can fill `room` ticks in `least` to `most` tokens; `most` below 0: in none."""
-        if most < max(least, 0):
-            return False
-        least = max(least, 0)
-        counts = self.counts(room, tuplet, done, in_force, ending)
-        return bool(counts >> least & (1 << most - least + 1) - 1)
+    def _counts_within(self, room: int, tuplet: int, done: int, ending: Tones | None) -> int:
+        """`counts` within a tuplet: its ways out, each with what can follow."""
+        found = 0
+        for need, ticks, last, tokens in self._ways_out(tuplet, done):
+            if need > room:
+                continue
+            if ending is not None and ticks == room:
+                rest = ending.final_costs[last]
+            else:
+                rest = self.counts(room - ticks, 0, 0, 0, ending) << self._rest_cost[last]
+            while tokens:
+                lowest = tokens & -tokens
+                found |= rest * lowest
+                tokens -= lowest
+        return found
+
+    def _counts_by_length(self, room: int, tuplet: int, done: int, in_force: int, ending: Tones | None) -> int:
+        """`counts` from what can be counted behind each length that may come next."""
+        found = 0
+        for length in self.fitting(room, tuplet, done) if tuplet else self._falling:
+            if length > room:
+                continue
+            within = self.follow(tuplet, done, length) if tuplet else (0, 0)
+            rest = self.counts(room - length, *within, length, ending)
+            if self.sticky:
+                found |= rest << (1 if length == in_force else 2)
+            elif ending is not None and length == room:
+                found |= ending.final_costs[length]
+            else:
+                found |= rest << self._rest_cost[length]
+        return found
+
+
+def has_between(counts: int, least: int, most: int) -> bool:
+    """Whether any of the bits `least` to `most` is set; `most` below 0: none is."""
+    least = max(least, 0)
+    return most >= least and bool(counts >> least & (1 << most - least + 1) - 1)

@@ -72,6 +72,14 @@ class Tables:
         self.tokens = vocabulary.tokens
         self.kinds = np.array([token.kind for token in vocabulary.tokens])
         self.ticks = np.array([token.ticks for token in vocabulary.tokens])
+        # The tokens of each length: notes that have it, and the token that says it.
+        self._note_of, self._length_of = (
+            {
+                ticks: (self.kinds == kind) & (self.ticks == ticks)
+                for ticks in {token.ticks for token in vocabulary.tokens if token.kind is kind}
+            }
+            for kind in (Kind.NOTE, Kind.LENGTH)
+        )
         self._timed: dict[tuple[frozenset[int], frozenset[int]], np.ndarray] = {}
         self.none = np.zeros(len(vocabulary), bool)
         self.none.flags.writeable = False
@@ -113,14 +121,14 @@ class Tables:
 
     def timed(self, notes: frozenset[int], lengths: frozenset[int]) -> np.ndarray:
         """The mask that allows notes of the ticks `notes` and length tokens of the ticks `lengths`."""
-        import numpy as np
-
         found = self._timed.get((notes, lengths))
         if found is None:
             if len(self._timed) >= MOST_TIMED:
                 self._timed.clear()
-            found = (self.kinds == Kind.NOTE) & np.isin(self.ticks, sorted(notes))
-            found |= (self.kinds == Kind.LENGTH) & np.isin(self.ticks, sorted(lengths))
+            found = self.none.copy()
+            for wanted, tokens_of in ((notes, self._note_of), (lengths, self._length_of)):
+                for ticks in wanted & tokens_of.keys():
+                    found |= tokens_of[ticks]
             self._timed[notes, lengths] = found
         return found
 
