@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
 
 import torch
 from torch import Tensor, distributed
@@ -27,8 +26,6 @@ TIMEOUT = timedelta(hours=1)
 
 # How many processes other launchers say they started; without torchrun's words each would train for itself.
 FOREIGN_COUNTS = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
-
-Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +94,9 @@ class Ranks:
                 remedy="give all of them the same files and options",
             )
 
-    def _exchange(self, call: Callable[[], Answer]) -> Answer:
+    def _exchange(self, call: Callable[[], object]) -> None:
         try:
-            return call()
+            call()
         except RuntimeError as error:
             raise TrainingError(
                 "another process of this run has ended or does not answer", where=self._name(),
@@ -114,22 +111,25 @@ ALONE = Ranks()
 
 
 @contextmanager
-def join(environment: Mapping[str, str] = os.environ) -> Iterator[Ranks]:
+def join() -> Iterator[Ranks]:
     """Meet the other processes of this run, if torchrun has started any, and part from them at the end.
 
     Raises UsageError where the environment is not torchrun's, TrainingError when the others do not come.
     """
-    count = _number(environment, "WORLD_SIZE", 1)
+    count = _number("WORLD_SIZE", 1)
     if count == 1:
         for name in FOREIGN_COUNTS:
-            if _number(environment, name, 1) > 1:
+            if _number(name) > 1:
                 raise UsageError(
-                    f"{environment[name]} processes were started that know nothing of each other", where=name,
+                    f"{os.environ[name]} processes were started that know nothing of each other", where=name,
                     remedy="start them with torchrun",
                 )
         yield ALONE
         return
-    ranks = Ranks(_number(environment, "RANK"), count, _number(environment, "LOCAL_RANK"))
+    for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        if name not in os.environ:
+            raise UsageError("is missing", where=name, remedy="start the processes with torchrun")
+    ranks = Ranks(_number("RANK"), count, _number("LOCAL_RANK"))
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and distributed.is_nccl_available() else "gloo"
     ranks._exchange(lambda: distributed.init_process_group(backend, timeout=TIMEOUT))
     try:
@@ -138,9 +138,8 @@ def join(environment: Mapping[str, str] = os.environ) -> Iterator[Ranks]:
         distributed.destroy_process_group()
 
 
-def _number(environment: Mapping[str, str], name: str, default: int | None = None) -> int:
-    text = environment.get(name, default)
-    if text is None or not str(text).isdecimal():
-        said = "is missing" if text is None else f"is {text!r}, no number"
-        raise UsageError(said, where=name, remedy="start the processes with torchrun")
+def _number(name: str, default: int = 0) -> int:
+    text = os.environ.get(name, str(default))
+    if not text.isdecimal():
+        raise UsageError(f"is {text!r}, no number", where=name, remedy="start the processes with torchrun")
     return int(text)
