@@ -30,7 +30,7 @@ from hoyomusic.novelty import QUOTATION, Novelty, NoveltyIndex, find_index
 from hoyomusic.recall import Recall
 from hoyomusic.regions import Region, find_region
 from hoyomusic.request import Request, describe_options
-from hoyomusic.runtime import NumpyRuntime, OnnxRuntime, Runtime, fold, one_thread
+from hoyomusic.runtime import NumpyRuntime, Runtime, fold, one_thread, run_step
 from hoyomusic.score import choose_tempo
 from hoyomusic.streaming import StreamedBar, stream_bars
 from hoyomusic.styling import draw_finals, name_tune, style
@@ -101,7 +101,7 @@ class HoyoMusicGenerator:
             raise CheckpointError("has no int8 export", where=str(path), remedy=f"make it: hoyo export {path}")
         found = checkpoint.load_arrays(path) if step is None else step
         return cls(
-            NumpyRuntime(fold(found.weights), exact=exact) if step is None else OnnxRuntime(step),
+            NumpyRuntime(fold(found.weights), exact=exact) if step is None else run_step(step),
             Vocabulary.from_dict(found.vocab),
             identity=found.identity,
             provenance=found.provenance,

@@ -80,14 +80,18 @@ def mend(parts: list[Part]) -> str:
 
 def describe_model() -> dict[str, Any]:
     """The model that `hoyo generate` would use, or under ``error`` why there is none."""
-    from hoyomusic.checkpoint import find_model, load_arrays
+    from hoyomusic.generator import HoyoMusicGenerator
 
     try:
-        path = find_model()
-        model = load_arrays(path)
+        generator = HoyoMusicGenerator.load()
     except HoyoError as error:
         return {"error": str(error)}
-    return {"path": str(path), "sha256": model.identity, "provenance": model.provenance}
+    return {
+        "path": str(generator.path),
+        "sha256": generator.identity,
+        "runtime": type(generator.runtime).__name__,
+        "provenance": generator.provenance,
+    }
 
 
 def _describe_machine() -> dict[str, Any]:
@@ -110,7 +114,7 @@ def _show(machine: dict[str, Any], model: dict[str, Any], parts: list[Part], rem
     if "error" in model:
         console.print(f"model: {printable(model['error'])}")
     else:
-        console.print(f"model: {printable(model['path'])}, sha256 {model['sha256'][:12]}")
+        console.print(f"model: {printable(model['path'])}, sha256 {model['sha256'][:12]}, run by {model['runtime']}")
     table = new_table("part", "wanted", "found", "for")
     for part in parts:
         table.add_row(part.name, part.wanted or "any", part.found or "-", part.extra or "HoyoMusic")

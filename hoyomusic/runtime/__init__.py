@@ -1,7 +1,7 @@
 """One step of a trained model, behind one small interface; generating needs no torch.
 
-`OnnxRuntime` (in `engine`) takes an exported step, in whole numbers or float32, `NumpyRuntime` the weights of a
-checkpoint as they are. Of the rooms, `folding` and `quantisation` make weights ready, `graph` writes them as
+`OnnxRuntime` (in `engine`) takes an exported step, in whole numbers or float32, `NativeRuntime` one in whole numbers
+where its C library was compiled, `NumpyRuntime` the weights of a checkpoint as they are. Of the rooms, `folding` and `quantisation` make weights ready, `graph` writes them as
 ONNX, `container` is the file around that.
 """
 
@@ -13,9 +13,16 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from hoyomusic.runtime.container import Step
 from hoyomusic.runtime.engine import OnnxRuntime
 from hoyomusic.runtime.floats import NumpyRuntime
 from hoyomusic.runtime.folding import NORM_EPSILON, FoldedWeights, fold
+from hoyomusic.runtime.native import NativeRuntime, fits
+
+
+def run_step(step: Step) -> Runtime:
+    """The quickest runtime for an exported step; in whole numbers all give the same to the last bit."""
+    return NativeRuntime(step) if fits(step) else OnnxRuntime(step)
 
 
 def one_thread(runtime: Runtime | None = None) -> AbstractContextManager[object]:
@@ -50,3 +57,9 @@ class Runtime(Protocol):
 
     def gather(self, rows: Sequence[tuple[Any, int]]) -> Any:
         """One state of rows from several, each told as a state and the row in it."""
+
+
+__all__ = [
+    "NORM_EPSILON", "FoldedWeights", "NativeRuntime", "NumpyRuntime", "OnnxRuntime", "Runtime", "Step", "fold", "one_thread",
+    "run_step",
+]

@@ -31,7 +31,7 @@ import numpy as np
 
 from hoyomusic.archive import DAMAGED, fault
 from hoyomusic.errors import UsageError
-from hoyomusic.sizes import ModelConfig
+from hoyomusic.sizes import AGREEMENTS, ModelConfig
 
 FORMAT = "hoyomusic step"
 VERSION = 1
@@ -49,6 +49,9 @@ OPERATORS = frozenset(
 )
 DTYPES = {1: np.dtype("<f4"), 2: np.dtype("u1"), 3: np.dtype("i1"), 7: np.dtype("<i8")}
 MOST_NODES = 2_000
+
+FOREIGN = "is no HoyoMusic model"
+EXPORT_AGAIN = "export it again: hoyo export --force"
 
 
 @dataclass(frozen=True)
@@ -80,8 +83,9 @@ def parse(data: bytes, file: str) -> Step:
     length = len(_entry("sha256", bytes(64)))
     content, sealed = data[:-length], data[-length:]
     if sealed != _entry("sha256", hashlib.sha256(content).hexdigest().encode()):
-        known = b"hoyomusic" in data
-        raise fault(file, DAMAGED if known else "is no HoyoMusic model", "export it again: hoyo export" if known else "use another file")
+        if b"hoyomusic" in data:
+            raise fault(file, DAMAGED, EXPORT_AGAIN)
+        raise fault(file, FOREIGN)
     try:
         fields = list(_fields(content))
         entries = [dict(_fields(value)) for number, value in fields if number == METADATA]
@@ -92,16 +96,41 @@ def parse(data: bytes, file: str) -> Step:
         if card["format"] != FORMAT or card["precision"] not in ("int8", "fp32"):
             raise ValueError("another format")
         if card["version"] != VERSION:
-            raise fault(file, f"has version {card['version']!r}, not {VERSION}", "export it again: hoyo export")
-        texts = (card["checkpoint"],)
-        if not all(type(text) is str for text in texts) or not all(type(card[name]) is dict for name in ("vocab", "provenance")):
+            raise fault(file, f"has version {card['version']!r}, not {VERSION}", EXPORT_AGAIN)
+        kinds = {"checkpoint": str, "vocab": dict, "provenance": dict}
+        if not all(type(card[name]) is kind for name, kind in kinds.items()):
             raise ValueError("a card of other values")
+        found = {name: (array.dtype.char, array.shape) for name, array in constants.items()}
+        if not _describe_constants(config, card["precision"]).items() <= found.items():
+            raise ValueError("constants of other sizes")
     except (StopIteration, IndexError, KeyError, TypeError, ValueError, RecursionError, UsageError) as error:
-        raise fault(file, "is no HoyoMusic model") from error
+        raise fault(file, FOREIGN) from error
     return Step(
         data, constants, card["precision"], config, card["vocab"], card["provenance"], card["checkpoint"],
         hashlib.sha256(data).hexdigest(),
     )
+
+
+def _describe_constants(config: ModelConfig, precision: str) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Type and shape of the constants that `graph` writes for a model of these sizes."""
+    whole = precision == "int8"
+    weight, gates = "b" if whole else "f", 4 * config.hidden
+    columns = config.vocabulary + AGREEMENTS * config.recalls
+    found = {
+        "table": (weight, (config.vocabulary + config.regions + config.clocks, config.embedding)),
+        "output_matrix": (weight, (config.hidden, columns)),
+        "output_bias": ("f", (columns,)),
+    }
+    for layer in range(config.layers):
+        inputs = config.hidden + (config.hidden if layer else config.embedding)
+        found[f"layer{layer}_matrix"] = weight, (inputs, gates)
+        found[f"layer{layer}_bias"] = "f", (gates,)
+        if whole:
+            found[f"layer{layer}_scale"] = "f", (gates,)
+    if whole:
+        found |= {"output_scale": ("f", (columns,)), "unit_steps": ("f", (config.hidden,))}
+        found |= {"layer_step": ("f", ()), "arguments": ("f", ())}
+    return found
 
 
 def _read_graph(graph: memoryview, file: str) -> dict[str, np.ndarray]:

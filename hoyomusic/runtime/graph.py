@@ -62,7 +62,7 @@ class _Graph:
         """A constant, stored under its name."""
         from onnx import numpy_helper
 
-        self.initialisers.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+        self.initialisers.append(numpy_helper.from_array(np.asarray(values, order="C"), name))
         return name
 
     def round(self, values: str, grid: str, output: str) -> str:
