@@ -34,9 +34,9 @@ BAR_ACCENT, BEAT_ACCENT, OTHER_ACCENT = 1.0, 0.92, 0.86
 
 SLOWEST, FASTEST = 5, 1000
 
-# A timeline's parts of a whole note are so many at least, or a multiple: accompaniments are written in hundredths of
-# quavers, and looked at in halves and quarters. For the same reason it takes so many for each part that a metre names.
-PARTS, PARTS_PER_UNIT = 12_800, 80
+# A timeline's parts of a whole note are so many at least, or a multiple: 20 a tick. Accompaniments are written in
+# hundredths of quavers, and looked at in halves and quarters; so are the parts that a metre names.
+PARTS, PARTS_PER_UNIT = 20 * TICKS_PER_WHOLE, 80
 
 # The largest numerator that a MIDI reader can be expected to show.
 MAXIMUM_BEATS = 64

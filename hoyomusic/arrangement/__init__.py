@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from functools import cache, partial
 from struct import Struct
 from typing import NamedTuple
 
@@ -23,6 +22,7 @@ from hoyomusic.harmony import Chord, ChordSpan, harmonise_timeline
 from hoyomusic.regions import Region
 from hoyomusic.score import (
     TICKS_PER_QUARTER,
+    TICKS_PER_WHOLE,
     VELOCITY,
     GridBar,
     PlayedBar,
@@ -249,18 +249,20 @@ def _humanised(
 ) -> tuple[TimedNote, ...]:
     """Notes in ticks, each moved a little in time and loudness by a hash of its own place and pitch."""
     swing = HUMANISE_SECONDS * TICKS_PER_QUARTER * 1_000_000 / quarter  # in ticks
-    ticks: Callable[[int], int] = cache(partial(to_ticks, whole=whole))  # the notes of a chord share theirs
+    tick = whole // TICKS_PER_WHOLE  # a whole number of parts, and even (`score.PARTS`)
+    half = tick // 2
     found: dict[tuple[int, int], TimedNote] = {}
-    for sound in sounds:
-        onset, pitch = ticks(sound.onset), sound.pitch
-        duration = max(1, ticks(sound.end) - onset)
+    for exact_onset, exact_end, pitch, accent, earliest, latest in sounds:
+        onset = (exact_onset + half) // tick
+        duration = max(1, (exact_end + half) // tick - onset)
         digest = hashlib.blake2b(f"{seed} {track} {onset} {pitch}".encode(), digest_size=8).digest()
-        late, loud = (half / 0xFFFFFFFF * 2 - 1 for half in HALVES.unpack(digest))
-        moved = max(ticks(sound.earliest), onset + round(late * swing))
-        end = min(moved + duration, ticks(sound.latest))
+        late, loud = HALVES.unpack(digest)
+        moved = max((earliest + half) // tick, onset + round((late / 0xFFFFFFFF * 2 - 1) * swing))
+        end = min(moved + duration, (latest + half) // tick)
         if moved >= end:  # too short to be moved
             moved, end = onset, onset + duration
-        velocity = min(127, max(1, round(VELOCITY * sound.accent * (1 + HUMANISE_VELOCITY * loud))))
+        louder = 1 + HUMANISE_VELOCITY * (loud / 0xFFFFFFFF * 2 - 1)
+        velocity = min(127, max(1, round(VELOCITY * accent * louder)))
         found[moved, pitch] = TimedNote(moved, end - moved, pitch, velocity)
     return _without_overlap([found[place] for place in sorted(found)])
 

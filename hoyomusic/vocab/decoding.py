@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
+from functools import cache
 
 from hoyomusic.errors import VocabularyError
 from hoyomusic.tune import LETTERS, Bar, Key, Metre, Note, Pitch, Tune, height
 from hoyomusic.vocab.tokens import TICKS_PER_WHOLE, Kind, Relative, Token
+
+
+@cache
+def _length_of(ticks: int) -> Fraction:
+    return Fraction(ticks, TICKS_PER_WHOLE)
 
 
 class Decoder:
@@ -22,6 +28,7 @@ class Decoder:
         self.first_metre: Metre | None = None
         self.tonic: tuple[str, int] | None = None
         self.length: Fraction | None = None
+        self._pitches: dict[tuple[int, int], Pitch] = {}  # those that the present key has made of relative ones
         self._begin_bar()
 
     def _begin_bar(self) -> None:
@@ -52,10 +59,20 @@ class Decoder:
 
     def _take(self, token: Token) -> None:
         match token.kind:
+            case Kind.NOTE:
+                self.length = _length_of(token.ticks)
+                self._add_note(token.value)
+            case Kind.LENGTH:
+                self.length = _length_of(token.ticks)
+            case Kind.PITCH:
+                self._add_note(token.value)
+            case Kind.BAR | Kind.DOUBLE | Kind.CLOSE | Kind.FINAL:
+                self._end_bar(token)
             case Kind.TONIC:
                 self.tonic = token.value
             case Kind.MODE:
                 self.key = Key(*self.tonic, token.value)
+                self._pitches = {}
                 if self.first_key is None:
                     self.first_key = self.key
                 else:
@@ -69,20 +86,11 @@ class Decoder:
                 self.opens = True
             case Kind.ENDING:
                 self.ending = token.value
-            case Kind.LENGTH:
-                self.length = Fraction(token.ticks, TICKS_PER_WHOLE)
-            case Kind.NOTE:
-                self.length = Fraction(token.ticks, TICKS_PER_WHOLE)
-                self._add_note(token.value)
-            case Kind.PITCH:
-                self._add_note(token.value)
             case Kind.JOIN:
                 self.joining = bool(self.notes[-1].pitches)
             case Kind.TIE:
                 last = self.notes[-1]
                 self.notes[-1] = Note(last.pitches, last.length, last.pitches)
-            case Kind.BAR | Kind.DOUBLE | Kind.CLOSE | Kind.FINAL:
-                self._end_bar(token)
 
     def _add_note(self, relative: Relative) -> None:
         pitches = () if relative is None else (self._absolute(relative),)
@@ -97,6 +105,12 @@ class Decoder:
             self.notes.append(Note(pitches, self.length))
 
     def _absolute(self, relative: tuple[int, int]) -> Pitch:
+        found = self._pitches.get(relative)
+        if found is None:
+            found = self._pitches[relative] = self._sounding(relative)
+        return found
+
+    def _sounding(self, relative: tuple[int, int]) -> Pitch:
         octave, letter = divmod(self.key.tonic_pitch.diatonic + relative[0], 7)
         accidental = self.key.signature.get(LETTERS[letter], 0) + relative[1]
         if abs(accidental) > 2:
