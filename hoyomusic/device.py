@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 Precision = Literal["auto", "fp32", "bf16"]
 
-# Fewer rows than this and oneDNN's bf16 LSTM is no faster than its fp32 one: each time step has a fixed cost.
-BF16_ROWS_ON_CPU = 64
+# With fewer rows than this the products of a time step are too small to gain much from bf16: see `recurrence`.
+BF16_ROWS_ON_CPU = 32
 
 # Parameters of glibc's mallopt (malloc.h). The largest value is what its int takes.
 MALLOC_TRIM_THRESHOLD, MALLOC_MMAP_THRESHOLD = -1, -3

@@ -226,7 +226,9 @@ def _draw_kept(
     words = torch.empty(-(-places // 8), dtype=torch.int64, device=like.device)
     drawn = words.random_(-(2**63), None, generator=generator).view(torch.uint8)[:places].view(shape)
     dropped = min(round(256 * share), 255)
-    return (drawn[:, ranks.rows(shape[1])] >= dropped).to(like.dtype).mul_(256 / (256 - dropped))
+    kept = torch.empty(like.shape, dtype=like.dtype, device=like.device)
+    # Compared into floats: into booleans it takes seven times as long.
+    return torch.ge(drawn[:, ranks.rows(shape[1])], dropped, out=kept).mul_(256 / (256 - dropped))
 
 
 def _hash(*key: int) -> int:

@@ -62,19 +62,19 @@ def test_devices_that_are_not_there_are_refused(cards, wish, message):
 def test_precision_is_bf16_where_it_gains(cards, processor):
     processor(avx512_bf16=True)
     cards(1)
-    assert device.choose_dtype("auto", CPU, rows=64) == torch.bfloat16
-    assert device.choose_dtype("auto", CPU, rows=63) == torch.float32
+    assert device.choose_dtype("auto", CPU, rows=32) == torch.bfloat16
+    assert device.choose_dtype("auto", CPU, rows=31) == torch.float32
     assert device.choose_dtype("bf16", CPU, rows=1) == torch.bfloat16
-    assert device.choose_dtype("fp32", CPU, rows=64) == torch.float32
+    assert device.choose_dtype("fp32", CPU, rows=32) == torch.float32
     assert device.choose_dtype("auto", CARD, rows=1) == torch.bfloat16
     processor(avx2=True, avx512_bf16=False)
     cards(1, (7, 5))
-    assert device.choose_dtype("auto", CPU, rows=64) == torch.float32
-    assert device.choose_dtype("auto", CARD, rows=64) == torch.float32
+    assert device.choose_dtype("auto", CPU, rows=32) == torch.float32
+    assert device.choose_dtype("auto", CARD, rows=32) == torch.float32
     with pytest.raises(UsageError, match="cuda:0 has no bfloat16 arithmetic; choose precision auto or fp32"):
-        device.choose_dtype("bf16", CARD, rows=64)
+        device.choose_dtype("bf16", CARD, rows=32)
     with pytest.raises(UsageError, match="there is no precision 'fp16'; choose auto, fp32 or bf16"):
-        device.choose_dtype("fp16", CPU, rows=64)
+        device.choose_dtype("fp16", CPU, rows=32)
 
 
 def test_the_allocator_is_tuned_on_glibc_only(monkeypatch):

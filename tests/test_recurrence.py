@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
+from hoyomusic.fit import FitConfig, fit
+from hoyomusic.model import HoyoMusicLSTM
 from hoyomusic.recurrence import unroll
+from hoyomusic.samples import Sample
+from hoyomusic.sizes import ModelConfig
 
 STEPS, ROWS, INPUTS, HIDDEN = 9, 5, 12, 16
 
@@ -82,3 +87,26 @@ def test_no_gradient_passes_a_reset(dtype):
     for part in grads[1:3]:
         assert part[1:].eq(0).all() and part[0].ne(0).any()
     assert all(torch.isfinite(part).all() for part in grads)
+
+
+@pytest.mark.slow
+def test_a_whole_run_in_bfloat16_ends_where_one_in_float32_does(monkeypatch):
+    """Emulated where the processor lacks it: slower, the same numbers."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    generator = np.random.Generator(np.random.Philox(5))
+    likely = generator.permuted(np.tile(np.arange(2, 14), (14, 1)), axis=1)[:, :4]
+    samples = []
+    for _ in range(120):
+        ids = [0]
+        for place in generator.choice(4, size=40, p=[0.7, 0.1, 0.1, 0.1]):
+            ids.append(int(likely[ids[-1], place]))
+        samples.append(Sample(np.array([*ids, 1], np.uint16), 0, np.zeros(42, np.uint16)))
+    sizes = ModelConfig(14, 1, 1, embedding=24, hidden=48, layers=3, dropout=0.1)
+    ended = {}
+    for precision in ("fp32", "bf16"):
+        config = FitConfig(epochs=8, rows=32, steps=16, precision=precision, patience=8)
+        ended[precision] = fit(HoyoMusicLSTM(sizes, seed=1), samples[20:], samples[:20], config).history
+    for plain, ours in zip(ended["fp32"], ended["bf16"], strict=True):
+        assert ours["nats_per_token"] == pytest.approx(plain["nats_per_token"], abs=0.01)
+        assert ours["validation_nats_per_token"] == pytest.approx(plain["validation_nats_per_token"], abs=0.01)
+    assert ended["fp32"][-1]["validation_nats_per_token"] < 1.3 < ended["fp32"][0]["nats_per_token"]
