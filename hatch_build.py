@@ -1,4 +1,4 @@
-"""The build hook: compiles the step in C where a compiler is at hand; without one HoyoMusic is installed all the same."""
+"""The build hook: compiles the step in C where a compiler is at hand; without one all is installed but that."""
 
 from __future__ import annotations
 

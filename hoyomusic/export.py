@@ -13,7 +13,11 @@ SUFFIX = ".onnx"
 
 
 def export_model(
-    model: str | os.PathLike[str], out: str | os.PathLike[str] | None = None, *, int8: bool = True, overwrite: bool = True
+    model: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
+    *,
+    int8: bool = True,
+    overwrite: bool = True,
 ) -> Path:
     """Write the step of the checkpoint `model` to `out`, by default beside it; the path of the file.
 

@@ -53,7 +53,8 @@ class Composition:
     """A tune that was made: `index` among those of its request, `tokens` sampled for it, and from which model.
 
     `novelty` is what it shares with the model's training tunes, where the request asked for the best or for
-    novel tunes (else ask `HoyoMusicGenerator.compare`). `marks` are those of all candidates, of which number `candidate` was kept; empty where there was one.
+    novel tunes (else ask `HoyoMusicGenerator.compare`). `marks` are those of all candidates, of which number
+    `candidate` was kept; empty where there was one.
     """
 
     tune: Tune

@@ -29,9 +29,8 @@ def model(tmp_path: Path) -> Path:
 def write_model(path: Path, *, tunes: int = 1) -> Path:
     vocabulary = Vocabulary.build()
     sizes = ModelConfig(len(vocabulary), clocks=CLOCKS, embedding=32, hidden=32, layers=2, recalls=SOURCES)
-    return save(
-        Checkpoint(sizes, vocabulary.to_dict(), make_model(sizes).state_dict(), {"learned": [], "training": tunes}), path
-    )
+    provenance = {"learned": [], "training": tunes}
+    return save(Checkpoint(sizes, vocabulary.to_dict(), make_model(sizes).state_dict(), provenance), path)
 
 
 def test_an_export_lies_beside_its_model_and_knows_it(model: Path) -> None:

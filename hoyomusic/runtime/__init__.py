@@ -1,8 +1,8 @@
 """One step of a trained model, behind one small interface; generating needs no torch.
 
 `OnnxRuntime` (in `engine`) takes an exported step, in whole numbers or float32, `NativeRuntime` one in whole numbers
-where its C library was compiled, `NumpyRuntime` the weights of a checkpoint as they are. Of the rooms, `folding` and `quantisation` make weights ready, `graph` writes them as
-ONNX, `container` is the file around that.
+where its C library was compiled, `NumpyRuntime` the weights of a checkpoint as they are. Of the rooms, `folding`
+and `quantisation` make weights ready, `graph` writes them as ONNX, `container` is the file around that.
 """
 
 from __future__ import annotations
@@ -60,6 +60,6 @@ class Runtime(Protocol):
 
 
 __all__ = [
-    "NORM_EPSILON", "FoldedWeights", "NativeRuntime", "NumpyRuntime", "OnnxRuntime", "Runtime", "Step", "fold", "one_thread",
-    "run_step",
+    "NORM_EPSILON", "FoldedWeights", "NativeRuntime", "NumpyRuntime", "OnnxRuntime", "Runtime", "Step", "fold",
+    "one_thread", "run_step",
 ]

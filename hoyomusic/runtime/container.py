@@ -177,7 +177,7 @@ def _read_tensor(tensor: memoryview) -> tuple[str, np.ndarray]:
 
 
 def _fields(message: bytes | memoryview) -> Iterator[tuple[int, Any]]:
-    """The fields of a message in order: number and value, an int or a view of bytes. Raises ValueError for what is none."""
+    """The fields of a message in order: number and value, an int or a view of bytes. Raises ValueError for others."""
     view, place = memoryview(message), 0
     while place < len(view):
         tag, place = _read_number(view, place)

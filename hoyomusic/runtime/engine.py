@@ -22,17 +22,15 @@ class Columns:
         self._clocks = config.vocabulary + config.regions
         self._trusts = config.vocabulary + AGREEMENTS * np.arange(config.recalls)
 
-    def tokens(self, ids: np.ndarray, region: np.ndarray, clock: np.ndarray) -> np.ndarray:
-        """Rows of the table (B, 3) for ids, regions and clocks, each (B,)."""
-        rows = np.empty((len(ids), 3), np.int64)
-        rows[:, 0], rows[:, 1], rows[:, 2] = ids, region, clock
-        rows[:, 1] += self._regions
-        rows[:, 2] += self._clocks
-        return rows
+    def fill(self, rows: np.ndarray, ids: np.ndarray, region: np.ndarray, clock: np.ndarray) -> None:
+        """Write into `rows` (B, 3) the rows of the table for ids, regions and clocks, each (B,)."""
+        rows[:, 0] = ids
+        np.add(region, self._regions, out=rows[:, 1])
+        np.add(clock, self._clocks, out=rows[:, 2])
 
-    def places(self, recall: np.ndarray) -> np.ndarray:
-        """Columns of the output (B, S) for guesses and agreements (B, S, 2)."""
-        return recall[:, :, 1] + self._trusts
+    def fill_places(self, places: np.ndarray, recall: np.ndarray) -> None:
+        """Write into `places` (B, S) the columns of the output for guesses and agreements (B, S, 2)."""
+        np.add(recall[:, :, 1], self._trusts, out=places)
 
 
 class OnnxRuntime:
@@ -62,10 +60,12 @@ class OnnxRuntime:
         self, ids: np.ndarray, region: np.ndarray, clock: np.ndarray, state: State, recall: np.ndarray | None = None
     ) -> tuple[np.ndarray, State]:
         """Logits (B, V) for the ids after `ids`, and the new state (see `Runtime.step`)."""
-        inputs = dict(zip(self._states, state, strict=True), tokens=self._columns.tokens(ids, region, clock))
+        inputs = dict(zip(self._states, state, strict=True), tokens=np.empty((len(ids), 3), np.int64))
+        self._columns.fill(inputs["tokens"], ids, region, clock)
         if self._config.recalls:
             inputs["guesses"] = np.ascontiguousarray(recall[:, :, 0])
-            inputs["places"] = self._columns.places(recall)
+            inputs["places"] = np.empty_like(inputs["guesses"])
+            self._columns.fill_places(inputs["places"], recall)
         logits, *new = self._session.run(self._outputs, inputs)
         return logits[:, : self._config.vocabulary], new
 

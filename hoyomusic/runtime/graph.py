@@ -1,10 +1,10 @@
 """The step as an ONNX graph of standard operators, in whole numbers or in float32.
 
-Both graphs take and give the same. Inputs: ``tokens`` (B, 3) int64, rows of the table for id, region and
-clock (the table holds those of all ids, then of all regions, then of all clocks); ``guesses`` (B, S) int64, ids; ``places`` (B, S) int64, columns of the
-output that say how much each guess is trusted; and for each layer k its state, ``h{k}`` (B, H) uint8 or
-float32 and ``c{k}`` (B, H) float32. Outputs: ``logits`` (B, columns), of which the first V count, and the new
-state ``h{k}_out``, ``c{k}_out``. ONNX is described at onnx.ai; the package of that name is needed to write only.
+Both graphs take and give the same. Inputs: ``tokens`` (B, 3) int64, rows of the table for id, region and clock (the
+table holds those of all ids, then of all regions, then of all clocks); ``guesses`` (B, S) int64, ids; ``places``
+(B, S) int64, columns of the output that say how much each guess is trusted; and for each layer k its state, ``h{k}``
+(B, H) uint8 or float32 and ``c{k}`` (B, H) float32. Outputs: ``logits`` (B, columns), of which the first V count, and
+the new state ``h{k}_out``, ``c{k}_out``. ONNX is described at onnx.ai; its package is needed to write only.
 """
 
 from __future__ import annotations

@@ -86,11 +86,11 @@ class NativeRuntime:
         self._kept: list[np.ndarray] = []
         self._model = self._fill(step)
         self._address = ctypes.addressof(self._model)
-        self._scratch = np.empty(0, np.uint8)
         config = step.config
         self._row = 5 * config.layers * config.hidden
         widest = max(config.embedding, config.hidden) + config.hidden
         self._scratch_row = widest + config.hidden + 4 * max(4 * config.hidden, self._model.columns)
+        self._room = _Room(1, config.recalls, self._scratch_row)
 
     def _fill(self, step: Step) -> _Model:
         constants, config = step.constants, step.config
@@ -152,16 +152,19 @@ class NativeRuntime:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Logits (B, V) for the ids after `ids`, and the new state (see `Runtime.step`)."""
         batch = len(ids)
-        if len(self._scratch) < batch * self._scratch_row:
-            self._scratch = _aligned(batch * self._scratch_row)
-        tokens = self._columns.tokens(ids, region, clock)
-        guesses = places = None
+        if len(self._room.tokens) != batch:
+            self._room = _Room(batch, self._config.recalls, self._scratch_row)
+        room = self._room
+        self._columns.fill(room.tokens, ids, region, clock)
         if self._config.recalls:
-            guesses, places = np.ascontiguousarray(recall[:, :, 0]), self._columns.places(recall)
+            room.guesses[...] = recall[:, :, 0]
+            self._columns.fill_places(room.places, recall)
         new = np.empty_like(state)
         logits = np.empty((batch, self._model.columns), np.float32)
-        arrays = (tokens, guesses, places, state, new, logits, self._scratch)
-        self._library.hoyo_step(self._address, batch, *map(_address, arrays))
+        given = room.tokens_at, room.guesses_at, room.places_at
+        self._library.hoyo_step(
+            self._address, batch, *given, _address(state), _address(new), _address(logits), room.scratch_at
+        )
         return logits[:, : self._config.vocabulary], new
 
     def select(self, state: np.ndarray, rows: Sequence[int]) -> np.ndarray:
@@ -171,6 +174,18 @@ class NativeRuntime:
     def gather(self, rows: Sequence[tuple[np.ndarray, int]]) -> np.ndarray:
         """One state of rows from several (see `Runtime.gather`)."""
         return np.stack([state[row] for state, row in rows])
+
+
+class _Room:
+    """Memory that a step over `batch` rows works in, and where it lies: asking for that takes as long as a product."""
+
+    def __init__(self, batch: int, recalls: int, scratch_row: int) -> None:
+        self.tokens = np.empty((batch, 3), np.int64)
+        self.guesses, self.places = np.empty((2, batch, recalls), np.int64)
+        self.scratch = _aligned(batch * scratch_row)
+        self.tokens_at, self.guesses_at, self.places_at, self.scratch_at = map(
+            _address, (self.tokens, self.guesses, self.places, self.scratch)
+        )
 
 
 def make_tables() -> tuple[np.ndarray, np.ndarray]:
@@ -193,5 +208,5 @@ def _aligned(size: int) -> np.ndarray:
     return block[start : start + size]
 
 
-def _address(array: np.ndarray | None) -> int | None:
-    return None if array is None else array.__array_interface__["data"][0]
+def _address(array: np.ndarray) -> int:
+    return array.__array_interface__["data"][0]

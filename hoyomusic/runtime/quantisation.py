@@ -83,7 +83,8 @@ def quantise(weights: Mapping[str, Any]) -> QuantisedWeights:
     matrices, scales, biases = [], [], []
     for layer, matrix in enumerate((first, *folded.matrices[1:])):
         bias = folded.biases[layer - 1] if layer else exact["layers.0.bias"]
-        rounded, steps, error = _round(matrix * halves, LAYER_WEIGHT_STEPS, np.concatenate((below[layer], means[layer])))
+        inputs = np.concatenate((below[layer], means[layer]))
+        rounded, steps, error = _round(matrix * halves, LAYER_WEIGHT_STEPS, inputs)
         matrices.append(rounded)
         scales.append((steps / LAYER_STEPS).astype(np.float32))
         biases.append((np.rint((bias * halves - error) * ARGUMENT_STEPS) / ARGUMENT_STEPS).astype(np.float32))
