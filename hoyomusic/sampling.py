@@ -252,8 +252,8 @@ def weights_table() -> np.ndarray:
 
     No entry lies nearer than 4e-5 to a rounding edge, so every `exp` gives the same table.
     """
-    entries = [math.floor(LARGEST_WEIGHT * math.exp(-distance / STEPS_PER_NAT) + 0.5) for distance in range(TABLE_SIZE)]
-    table = np.array([*entries, 0], np.int64)
+    weights = LARGEST_WEIGHT * np.exp(np.arange(TABLE_SIZE) / -STEPS_PER_NAT)
+    table = np.append(np.floor(weights + 0.5), 0).astype(np.int64)
     table.flags.writeable = False
     return table
 

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from enum import IntEnum
 from fractions import Fraction
+from functools import cache
 
 from hoyomusic.errors import VocabularyError
 from hoyomusic.tune import ACCIDENTAL_NAMES, LETTERS, MODE_FIFTHS
@@ -139,6 +140,7 @@ def name_relative(relative: Relative) -> str:
     return f"{ACCIDENTAL_NAMES[alteration]}{degree + 1}{chr(39) * octave if octave > 0 else ',' * -octave}"
 
 
+@cache
 def parse_relative(name: str) -> Relative:
     """The inverse of `name_relative`."""
     if name == "z":
@@ -199,6 +201,7 @@ def parse_token(name: str) -> Token:
     raise VocabularyError(f"there is no token {name!r}")
 
 
+@cache
 def _ticks(text: str) -> int:
     ticks = Fraction(text) * TICKS_PER_WHOLE
     if ticks.denominator != 1 or ticks <= 0:
