@@ -7,7 +7,8 @@ parameters as our model. "All in" is everything from a request to the bytes of M
 decoding, arrangement, writing. The limit is what this machine would allow, measured in the same run: for one stream
 the weights of a step read once a token from where they lie, for many streams their products alone.
 
-With --json the last line is one object of ratios; --rows keeps the table for `make bench`.
+With --json the last line is one object of ratios; --rows keeps the table for `make bench`. How the cost of a token
+grows with its tune is measured here too (`measure_generation_growth`), and told by `benchmarks.growth`.
 """
 
 from __future__ import annotations
@@ -35,11 +36,12 @@ from benchmarks.peers import folk_rnn, stateful_lstm, transformer
 from benchmarks.table import Row, format_rows, write_rows
 from hoyomusic import checkpoint
 from hoyomusic.arrangement import arrange
+from hoyomusic.export import find_step
 from hoyomusic.generator import Composition, HoyoMusicGenerator
 from hoyomusic.recall import Recall
 from hoyomusic.render import midi
 from hoyomusic.request import Request
-from hoyomusic.runtime import NumpyRuntime, Runtime, fold, one_thread
+from hoyomusic.runtime import NumpyRuntime, OnnxRuntime, Runtime, fold, one_thread
 from hoyomusic.score import perform
 
 ROOT = Path(__file__).parent.parent
@@ -125,7 +127,7 @@ def read_once(size: int) -> Turn:
 
 
 def multiply_integers(weights: int) -> Turn:
-    """As many products of whole numbers as `weights` for each of many rows: the speed of ONNX Runtime's product alone."""
+    """For each of many rows as many products of whole numbers as `weights`: ONNX Runtime's matrix product alone."""
     import onnx
     import onnxruntime
     from onnx import TensorProto, helper
@@ -281,15 +283,20 @@ def measure_generation_growth(lengths: tuple[int, ...] = LENGTHS) -> Iterator[tu
 # ------------------------------------------------------------------ the table
 
 
-def measure() -> list[Row]:
-    """All rows; some three minutes of CPU time."""
+def measure() -> dict[str, Row]:
+    """All rows by their names in JSON; some two minutes of CPU time."""
     torch.set_num_threads(1)
     generator = HoyoMusicGenerator.load("default")
     vocabulary, start = generator.vocabulary, generator.vocabulary.ids["<s>"]
-    weights = checkpoint.load_arrays(checkpoint.find_model("default")).weights
+    path = checkpoint.find_model("default")
+    weights = checkpoint.load_arrays(path).weights
     parameters = sum(np.size(weight) for name, weight in weights.items() if "running" not in name)
     folded = fold(weights)
     multiplied = sum(matrix.size for matrix in (*folded.matrices, folded.output, folded.recall))
+    portable = HoyoMusicGenerator(
+        OnnxRuntime(find_step(path)), vocabulary,
+        identity=generator.identity, provenance=generator.provenance, path=generator.path,
+    )  # fmt: skip
     request = Request("Mondstadt", seed=1, count=COUNT)
     (made,) = generator.compose(request, range(1))
     ids = vocabulary.encode(made.tune)
@@ -297,15 +304,17 @@ def measure() -> list[Row]:
     student = stateful_lstm.StatefulLSTM(len(vocabulary))
     folk = folk_rnn.NumpySampler(folk_rnn.FolkRNN(folk_rnn.FolkRNNConfig.fitted(len(vocabulary), parameters)))
     gpt = transformer.Transformer(transformer.TransformerConfig.fitted(len(vocabulary), parameters))
-    floats = NumpyRuntime(folded)
-    student_turn = lambda: len(stateful_lstm.generate(student, start, SLOW_TURN, seed=1))  # noqa: E731
+
+    def student_turn() -> int:
+        return len(stateful_lstm.generate(student, start, SLOW_TURN, seed=1))
 
     with one_thread():
         step = take_turns(
             {
                 "student": student_step(student, start),
                 "ours": step_turn(generator.runtime, generator, ids),
-                "floats": step_turn(floats, generator, ids),
+                "onnx": step_turn(portable.runtime, generator, ids),
+                "floats": step_turn(NumpyRuntime(folded), generator, ids),
                 "reading int8": read_once(multiplied),
                 "reading fp32": read_once(4 * multiplied),
             }
@@ -316,6 +325,7 @@ def measure() -> list[Row]:
                 "folk": lambda: len(folk.generate(start, SLOW_TURN, seed=1)),
                 "gpt": lambda: len(transformer.generate(gpt, start, TUNE_LENGTH, seed=1)),
                 "band": all_in(generator, request, 2),
+                "onnx": all_in(portable, request, 2),
                 "melody": all_in(generator, request, 2, melody_only=True),
             }
         )
@@ -323,43 +333,50 @@ def measure() -> list[Row]:
     batch = measure_batch(generator, request, student_turn)
     wall, cpu = measure_first_bar()
     cold = measure_cold_starts()
-    growth = list(measure_generation_growth())
 
-    versus = "stateful LSTM"
-    rows = [
-        _row("step, one stream", step["ours"], step["student"], versus, goal=48, least=step["reading int8"]),
-        _row("step in fp32, numpy", step["floats"], step["student"], versus, least=step["reading fp32"]),
-        _row("all in, one stream", whole["band"], whole["student"], versus, goal=38),
-        _row("all in, one stream, melody alone", whole["melody"], whole["student"], versus),
-        _row("all in, one stream", whole["band"], whole["folk"], "folk-rnn's numpy sampler", goal=20),
-        _row("all in, one stream", whole["band"], whole["gpt"], "GPT-2 style with cache", goal=50),
-        _row(
-            f"all in, --count {COUNT}", batch["batch"], batch["against"], versus, goal=200,
-            least=products["products"] * batch["against"] / products["student"],
+    ours, all_ours = type(generator.runtime).__name__, f"all in, {type(generator.runtime).__name__}"
+    multiplying = products["products"] * batch["against"] / products["student"]
+    return {
+        "ratio_vs_stateful_lstm": _row(f"step, {ours}", step["ours"], step["student"], 48, least=step["reading int8"]),
+        "onnx_ratio_vs_stateful_lstm": _row(
+            "step, OnnxRuntime", step["onnx"], step["student"], 48, least=step["reading int8"]
         ),
-        Row("first bar of a stream, wall", wall, unit="ms", goal=10, at_most=True),
-        Row("first bar of a stream, CPU", cpu, unit="ms", goal=10, at_most=True),
-    ]  # fmt: skip
-    for name, what, goal in (("help", "hoyo --help", 0.15), ("generate", "hoyo generate --length 400", 0.33)):
-        torch_seconds = cold["import torch"]
-        ratio = cold[name] / torch_seconds
-        rows.append(Row(what, cold[name], torch_seconds, ratio, goal, "s", "import torch", at_most=True))
-    (_, short, _), (_, long, _) = growth[1], growth[-1]
-    rows.append(
-        Row(
-            f"composing, {LENGTHS[-1]:,} tokens", long, short, long / short, 1.2, "us a token",
-            f"{LENGTHS[1]:,} tokens", at_most=True,
-        )
-    )  # fmt: skip
-    return rows
+        "fp32_ratio_vs_stateful_lstm": _row(
+            "step, NumpyRuntime in fp32", step["floats"], step["student"], least=step["reading fp32"]
+        ),
+        "all_in_ratio_vs_stateful_lstm": _row(all_ours, whole["band"], whole["student"], 38),
+        "onnx_all_in_ratio_vs_stateful_lstm": _row("all in, OnnxRuntime", whole["onnx"], whole["student"], 38),
+        "melody_all_in_ratio_vs_stateful_lstm": _row(f"{all_ours}, melody alone", whole["melody"], whole["student"]),
+        "all_in_ratio_vs_folk_rnn": _row(all_ours, whole["band"], whole["folk"], 20, "folk-rnn's numpy sampler"),
+        "all_in_ratio_vs_gpt2_style": _row(all_ours, whole["band"], whole["gpt"], 50, "GPT-2 style with cache"),
+        f"count_{COUNT}_ratio_vs_stateful_lstm": _row(
+            f"{all_ours}, --count {COUNT}", batch["batch"], batch["against"], 200, least=multiplying
+        ),
+        "first_bar_milliseconds": Row("first bar of a stream, wall", wall, unit="ms", goal=10, at_most=True),
+        "first_bar_cpu_milliseconds": Row("first bar of a stream, CPU", cpu, unit="ms", goal=10, at_most=True),
+        "help_share_of_import_torch": _start_row("hoyo --help", cold["help"], cold["import torch"], 0.15),
+        "generate_share_of_import_torch": _start_row(
+            "hoyo generate --length 400", cold["generate"], cold["import torch"], 0.33
+        ),
+    }
 
 
 def _row(
-    what: str, ours: float, peer: float, versus: str, *, goal: float | None = None, least: float | None = None
+    what: str,
+    ours: float,
+    peer: float,
+    goal: float | None = None,
+    versus: str = "stateful LSTM",
+    *,
+    least: float | None = None,
 ) -> Row:
     """A row of microseconds a token; `least` is what the machine would need."""
     limit = None if least is None else peer / least
     return Row(what, ours, peer, peer / ours, goal, "us a token", versus, limit)
+
+
+def _start_row(what: str, ours: float, torch_seconds: float, goal: float) -> Row:
+    return Row(what, ours, torch_seconds, ours / torch_seconds, goal, "s", "import torch", at_most=True)
 
 
 def main() -> None:
@@ -367,24 +384,12 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="end with one line of ratios")
     parser.add_argument("--rows", type=Path, help="keep the table in this file too")
     options = parser.parse_args()
-    rows = measure()
-    print(format_rows(rows))
+    found = measure()
+    print(format_rows(list(found.values())))
     if options.rows is not None:
-        write_rows(rows, options.rows)
+        write_rows(list(found.values()), options.rows)
     if options.json:
-        step, _, whole, _, folk, gpt, batch, wall, _, help_, start, growth = rows
-        told = {
-            "ratio_vs_stateful_lstm": step.ratio,
-            "all_in_ratio_vs_stateful_lstm": whole.ratio,
-            "all_in_ratio_vs_folk_rnn": folk.ratio,
-            "all_in_ratio_vs_gpt2_style": gpt.ratio,
-            f"count_{COUNT}_ratio_vs_stateful_lstm": batch.ratio,
-            "first_bar_milliseconds": wall.ours,
-            "help_share_of_import_torch": help_.ratio,
-            "generate_share_of_import_torch": start.ratio,
-            "growth_ratio": growth.ratio,
-            "microseconds_per_token": whole.ours,
-        }
+        told = {name: row.ours if row.ratio is None else row.ratio for name, row in found.items()}
         print(json.dumps({name: round(value, 4) for name, value in told.items()}))
 
 
