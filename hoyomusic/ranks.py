@@ -23,6 +23,8 @@ from hoyomusic.errors import TrainingError, UsageError
 # A process that dies is noticed at once. This is for one that neither answers nor dies; it must be longer than
 # the first process may take alone, to read a corpus that is in no cache or to index it for novelty.
 TIMEOUT = timedelta(hours=1)
+# All are started at the same time; import of libraries on a busy machine is what they may wait for.
+MEETING_TIMEOUT = timedelta(minutes=5)
 
 # How many processes other launchers say they started; without torchrun's words each would train for itself.
 FOREIGN_COUNTS = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
@@ -129,9 +131,17 @@ def join() -> Iterator[Ranks]:
     for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
         if name not in os.environ:
             raise UsageError("is missing", where=name, remedy="start the processes with torchrun")
+    if not _number("MASTER_PORT"):
+        # torchrun hands a port of 0 on as it is, and nobody would ever meet there.
+        raise UsageError("is 0", where="MASTER_PORT", remedy="start with torchrun --standalone, which finds a free one")
     ranks = Ranks(_number("RANK"), count, _number("LOCAL_RANK"))
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and distributed.is_nccl_available() else "gloo"
-    ranks._exchange(lambda: distributed.init_process_group(backend, timeout=TIMEOUT))
+
+    def meet() -> None:
+        store, rank, _ = next(distributed.rendezvous("env://", timeout=MEETING_TIMEOUT))
+        distributed.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=TIMEOUT)
+
+    ranks._exchange(meet)
     try:
         yield ranks
     finally:

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -239,10 +240,15 @@ def test_each_process_has_a_card_of_its_own(monkeypatch: pytest.MonkeyPatch) -> 
     assert ranks.device("auto") == "auto"
 
 
+TORCHRUN = {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1", "MASTER_ADDR": "127.0.0.1"}
+
+
 @pytest.mark.parametrize(
     ("environment", "message"),
     [
         ({"WORLD_SIZE": "2"}, "RANK: is missing; start the processes with torchrun"),
+        ({**TORCHRUN, "MASTER_PORT": "0"},
+         "MASTER_PORT: is 0; start with torchrun --standalone, which finds a free one"),
         ({"WORLD_SIZE": "two"}, "WORLD_SIZE: is 'two', no number; start the processes with torchrun"),
         ({"OMPI_COMM_WORLD_SIZE": "4"},
          "OMPI_COMM_WORLD_SIZE: 4 processes were started that know nothing of each other; start them with torchrun"),
@@ -256,6 +262,14 @@ def test_an_environment_that_is_not_torchruns_is_refused(
     with pytest.raises(UsageError) as caught, join():
         pass
     assert str(caught.value) == message
+
+
+def test_who_waits_for_others_that_do_not_come_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hoyomusic.ranks.MEETING_TIMEOUT", timedelta(seconds=1))
+    for name, value in {**TORCHRUN, "MASTER_PORT": str(free_port())}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(TrainingError, match="^process 2 of 2: another process .* does not answer; go on"), join():
+        pass
 
 
 def test_without_torchrun_a_process_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -300,6 +314,12 @@ with join() as ranks:
 """
 
 
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
 def environment(folder: Path) -> dict[str, str]:
     return {
         **os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "HOYOMUSIC_CACHE": str(folder / "cache"),
@@ -309,11 +329,8 @@ def environment(folder: Path) -> dict[str, str]:
 
 def start(count: int, program: list[str], folder: Path) -> list[subprocess.Popen]:
     """`count` Python processes that are told, as torchrun does, who they are."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     shared = {
-        **environment(folder), "WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+        **environment(folder), "WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()),
     }
     return [
         subprocess.Popen(
@@ -365,7 +382,7 @@ def test_torchrun_starts_and_stops_a_run_that_one_goes_on_with(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_tunes(tmp_path)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     launched = subprocess.Popen(
         [*torchrun, *TRAIN, "--epochs", "1000"], env=environment(tmp_path), cwd=tmp_path, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
