@@ -112,8 +112,8 @@ class Learning:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         loss = self._summed(loss.detach())
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
-        if not bool(torch.isfinite(loss) & torch.isfinite(norm)):
+        length = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        if not bool(torch.isfinite(loss) & torch.isfinite(length)):
             # One such step would make every weight NaN; the statistics of normalisation have met it already.
             with torch.no_grad():
                 for buffer, before in zip(self.model.buffers(), statistics, strict=True):
