@@ -136,7 +136,7 @@ def prepare(corpus: Corpus, vocabulary: Vocabulary) -> Dataset:
     encoder = Encoder(vocabulary)
     tokens = [np.empty(0, TOKEN), *encoder.tokens(corpus.tunes)]
     account = {**encoder.account(), "statistics": corpus.statistics(), "hash": corpus.hash}
-    return _assemble(np.concatenate(tokens), encoder.columns(), account, lambda: corpus)
+    return _build(np.concatenate(tokens), encoder.columns(), account, lambda: corpus)
 
 
 def load_dataset(
@@ -188,10 +188,10 @@ def _open(found: Mapped, read_corpus: Callable[[], Corpus]) -> Dataset:
         for kind, behind in (("<u4", 6), ("u1", 2), ("u1", 1))
     )
     tokens = np.frombuffer(found.mapping, TOKEN, int(lengths.sum()), found.start)
-    return _assemble(tokens, (lengths, regions, judging), found.note, read_corpus, found)
+    return _build(tokens, (lengths, regions, judging), found.note, read_corpus, found)
 
 
-def _assemble(
+def _build(
     tokens: np.ndarray,
     columns: tuple[np.ndarray, np.ndarray, np.ndarray],
     account: dict[str, Any],
