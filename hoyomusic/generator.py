@@ -27,7 +27,7 @@ from hoyomusic.export import SUFFIX, find_step, read_step
 from hoyomusic.grammar import Grammar, Phase, State, Wish
 from hoyomusic.grammar.state import SHORTEST_LENGTH
 from hoyomusic.novelty import QUOTATION, Novelty, NoveltyIndex, find_index
-from hoyomusic.recall import Recall
+from hoyomusic.recall import Recall, tell
 from hoyomusic.regions import Region, find_region
 from hoyomusic.request import Request, describe_options
 from hoyomusic.runtime import NumpyRuntime, Runtime, fold, one_thread, run_step
@@ -219,7 +219,7 @@ class HoyoMusicGenerator:
                 np.array(labels),
                 np.array([voice.grammar.clock(voice.state) for voice in voices] * copies),
                 state,
-                np.array([voice.recall.told() for voice in voices] * copies),
+                tell([voice.recall for voice in voices] * copies),
             )
             if copies == 2:
                 own, general = np.split(logits, 2)

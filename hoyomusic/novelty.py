@@ -25,16 +25,17 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hoyomusic.corpus import Corpus
-from hoyomusic.corpus.duplicates import join_melody
-from hoyomusic.corpus.split import TRAIN
 from hoyomusic.errors import CheckpointError
 from hoyomusic.storage import write_atomically
 from hoyomusic.tune import Tune
+
+# All that reads tunes comes with the corpus: too much for a start that only makes some.
+if TYPE_CHECKING:
+    from hoyomusic.corpus import Corpus
 
 WINDOW = 8
 # A run of so many notes that a training tune has too, in interval and rhythm, is a quotation.
@@ -196,6 +197,8 @@ class NoveltyIndex:
 
 def build_index(corpus: Corpus) -> NoveltyIndex:
     """The index of a corpus's training tunes, each named by its place and title; those that judge stay out."""
+    from hoyomusic.corpus.split import TRAIN
+
     return NoveltyIndex.build(
         (
             (f"{entry.source} ({entry.tune.header.title})" if entry.tune.header.title else entry.source, entry.tune)
@@ -216,6 +219,8 @@ def find_index(model_path: Path) -> Path | None:
 
 def _hash_windows(tune: Tune) -> np.ndarray:
     """One hash for every `WINDOW` notes in a row; uint64 in [2, 2^40), shape (windows,)."""
+    from hoyomusic.corpus.duplicates import join_melody
+
     melody = join_melody(tune.notes())
     steps = np.array(
         [

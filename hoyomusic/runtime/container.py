@@ -81,8 +81,9 @@ def seal(graph: bytes, card: Mapping[str, Any]) -> bytes:
 def parse(data: bytes, file: str) -> Step:
     """The step in a file's bytes; `file` is its name in errors. Raises CheckpointError for whatever else is there."""
     length = len(_entry("sha256", bytes(64)))
-    content, sealed = data[:-length], data[-length:]
-    if sealed != _entry("sha256", hashlib.sha256(content).hexdigest().encode()):
+    content, sealed = memoryview(data)[:-length], data[-length:]
+    digest = hashlib.sha256(content)
+    if sealed != _entry("sha256", digest.hexdigest().encode()):
         if b"hoyomusic" in data:
             raise fault(file, DAMAGED, EXPORT_AGAIN)
         raise fault(file, FOREIGN)
@@ -105,9 +106,10 @@ def parse(data: bytes, file: str) -> Step:
             raise ValueError("constants of other sizes")
     except (StopIteration, IndexError, KeyError, TypeError, ValueError, RecursionError, UsageError) as error:
         raise fault(file, FOREIGN) from error
+    digest.update(sealed)
     return Step(
         data, constants, card["precision"], config, card["vocab"], card["provenance"], card["checkpoint"],
-        hashlib.sha256(data).hexdigest(),
+        digest.hexdigest(),
     )
 
 
