@@ -80,7 +80,8 @@ def test_layer_normalisation_hears_neither_other_rows_nor_what_does_not_count() 
 
 def test_the_kind_is_kept_in_the_file_and_is_batch_where_none_is_told(tmp_path) -> None:
     model, path = make_model(), tmp_path / "m.pth"
-    save(Checkpoint(SIZES, None, model.state_dict(), {}), path)
+    words = {"tokens": [f"word {number}" for number in range(SIZES.vocabulary)]}
+    save(Checkpoint(SIZES, words, model.state_dict(), {}), path)
     loaded = load(path)
     assert loaded.config == SIZES
     given = make_inputs()
