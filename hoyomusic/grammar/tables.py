@@ -222,7 +222,8 @@ class Tones:
                 length for length in tables.lengths if any((pitch, length) not in tables.fused for pitch in chosen)
             ]
             found = self._sound(chosen) & (tables.kinds == Kind.NOTE)
-            found |= (tables.kinds == Kind.LENGTH) & np.isin(tables.ticks, apart)
+            # np.isin would do, but it imports numpy.ma, which takes longer than the rest of a first bar.
+            found |= (tables.kinds == Kind.LENGTH) & (tables.ticks[:, None] == np.array(apart, int)).any(axis=1)
             self._notes[tied, final] = found
         return found
 
