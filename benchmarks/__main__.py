@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,8 @@ RESULTS = ROOT / "benchmarks" / "results.md"
 KEPT = ROOT / "benchmarks" / "results"
 
 LIBRARIES = ("torch", "onnxruntime", "numpy")
+# Of what a processor can do, that which products of matrices hang on.
+_WIDE = re.compile("avx|amx|arm|asimd|neon|sve")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,7 @@ def describe_machine() -> dict[str, Any]:
     from hoyomusic.device import describe
 
     found = describe()
-    can = [name for name, has in sorted(torch.cpu.get_capabilities().items()) if has is True]
+    can = [name for name, has in sorted(torch.cpu.get_capabilities().items()) if has is True and _WIDE.match(name)]
     return {
         "system": found["system"],
         "cores": found["cores"],
