@@ -53,8 +53,8 @@ RECIPES = {
     "ours": replace(OURS, recalls=SOURCES),
     "ours, no recall": OURS,
     "LayerNorm": replace(OURS, norm="layer"),
-    "plain LSTM": Recipe("folk_rnn", 3e-3),
-    "GPT-2 style": Recipe("transformer", 2e-3),
+    "plain LSTM": Recipe("folk_rnn", 1.5e-3),
+    "GPT-2 style": Recipe("transformer", 1e-3),
 }
 
 
