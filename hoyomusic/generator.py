@@ -20,16 +20,17 @@ from typing import Any
 
 import numpy as np
 
-from hoyomusic import __version__, checkpoint, sampling
+from hoyomusic import checkpoint, sampling
 from hoyomusic.audition import Mark, mark
 from hoyomusic.errors import CheckpointError, GenerationError, UsageError, VocabularyError
 from hoyomusic.export import SUFFIX, find_step, read_step
-from hoyomusic.grammar import Grammar, Phase, State, Wish
+from hoyomusic.grammar import CLOCKS, Grammar, Phase, State, Wish
 from hoyomusic.grammar.state import SHORTEST_LENGTH
 from hoyomusic.novelty import QUOTATION, Novelty, NoveltyIndex, find_index
-from hoyomusic.recall import Recall, tell
-from hoyomusic.regions import Region, find_region
-from hoyomusic.request import Request, describe_options
+from hoyomusic.provenance import name_maker, tell_making
+from hoyomusic.recall import SOURCES, Recall, tell
+from hoyomusic.regions import REGIONS, Region, find_region
+from hoyomusic.request import Request
 from hoyomusic.runtime import NumpyRuntime, Runtime, fold, one_thread, run_step
 from hoyomusic.score import choose_tempo
 from hoyomusic.streaming import StreamedBar, stream_bars
@@ -101,9 +102,15 @@ class HoyoMusicGenerator:
         if step is None and precision == "int8":
             raise CheckpointError("has no int8 export", where=str(path), remedy=f"make it: hoyo export {path}")
         found = checkpoint.load_arrays(path) if step is None else step
+        vocabulary = Vocabulary.from_dict(found.vocab)
+        # What is told to a step is taken for rows of its tables unlooked, in C beyond their ends as well.
+        if (found.config.regions, found.config.clocks) != (len(REGIONS), CLOCKS) or found.config.recalls not in (0, SOURCES):
+            raise CheckpointError("takes other inputs than this program gives", where=str(path), remedy="use another file")
+        # What all tunes share is made now, so that the first bar of the first is there at once.
+        Grammar(vocabulary)
         return cls(
             NumpyRuntime(fold(found.weights), exact=exact) if step is None else run_step(step),
-            Vocabulary.from_dict(found.vocab),
+            vocabulary,
             identity=found.identity,
             provenance=found.provenance,
             path=path if step is None else path.with_suffix(SUFFIX),
@@ -277,13 +284,12 @@ class HoyoMusicGenerator:
     def _finish(self, voice: _Voice, request: Request, region: Region) -> Composition:
         tune = self.vocabulary.decode(voice.ids)
         title = name_tune(region, request.seed, voice.index)
-        options = describe_options(request)
         header = Header(
             title=title,
             composer="HoyoMusic",
             region=region.name,
-            transcription=f"HoyoMusic {__version__}, model {self.identity[:12]}",
-            notes=f"seed {request.seed}, tune {voice.index}, {options}",
+            transcription=name_maker(self.identity),
+            notes=tell_making(request, voice.index),
         )
         tune = replace(tune, header=header)
         tempo = int(choose_tempo(tune, region, request.tempo))

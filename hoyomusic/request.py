@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
-from hoyomusic.abc.fields import read_key
+from hoyomusic.abc.fields import read_key, write_key
 from hoyomusic.errors import AbcError, UsageError
 from hoyomusic.grammar import Wish
 from hoyomusic.regions import find_region
@@ -18,6 +20,16 @@ LARGEST_SEED = 2**63 - 1
 
 # The range that a melody keeps when the wish names none: G3 to D6, where the melody instruments sound well.
 DEFAULT_RANGE = (55, 86)
+
+# What an option's value is made of, for those that take one; those of the sampler apart.
+SAMPLING_OPTIONS = ("temperature", "top_k", "top_p", "repetition", "repetition_span")
+OPTION_KINDS: dict[str, Callable[[str], Any]] = {
+    "region": str, "length": int, "bars": int, "key": str, "metre": str, "tempo": int, "range": str, "form": str,
+    "guidance": float, "candidates": int, "temperature": float, "top_k": int, "top_p": float, "repetition": float,
+    "repetition_span": int,
+}  # fmt: skip
+# What stands for a tune that was gone on from: which one it was, the words do not tell.
+PRIME = "--prime"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,25 +138,57 @@ def read_wished_range(text: str) -> tuple[int, int]:
 
 
 def describe_options(request: Request) -> str:
-    """The options that, with model and seed, make the same tune again."""
+    """The options that, with model, seed and a tune's number, make that tune again; `read_options` reads them.
+
+    Each value is one word, written in one way however it was asked for; how many tunes were asked for changes none.
+
+    >>> describe_options(Request("蒙德", key=" F# minor", guidance=2, novel=True))
+    '--region Mondstadt --key F#m --guidance 2.0 --novel'
+    """
+    chosen, plain = request.sampling, SamplingConfig()
     wished = {
         "region": find_region(request.region).name,
         "length": request.length,
         "bars": request.bars,
-        "key": request.key,
-        "metre": request.metre,
+        "key": None if request.key is None else _describe_key(request),
+        "metre": None if request.metre is None else read_wished_metre(request.metre),
         "tempo": request.tempo,
-        "range": request.range,
+        "range": None if request.range is None else request.range.strip(),
         "form": request.form,
-        "guidance": None if request.guidance == 1 else request.guidance,
-        "count": request.count if request.count > 1 else None,
-        "candidates": request.candidates if request.candidates > 1 else None,
+        "guidance": None if request.guidance == 1 else float(request.guidance),
+        "candidates": None if request.candidates == 1 else request.candidates,
     }
-    chosen, plain = request.sampling, SamplingConfig()
-    wished |= {
-        name: getattr(chosen, name)
-        for name in ("temperature", "top_k", "top_p")
-        if getattr(chosen, name) != getattr(plain, name)
-    }
+    for name in SAMPLING_OPTIONS:
+        value = getattr(chosen, name)
+        if value != getattr(plain, name):
+            wished[name] = type(getattr(plain, name))(value)
     words = [f"--{name.replace('_', '-')} {value}" for name, value in wished.items() if value is not None]
-    return " ".join(words + ["--novel"] * request.novel + ["--prime"] * (request.prime is not None))
+    return " ".join(words + ["--novel"] * request.novel + [PRIME] * (request.prime is not None))
+
+
+def read_options(words: list[str]) -> dict[str, Any]:
+    """What `Request` takes, of options as `describe_options` writes them; their values are for `Request` to check.
+
+    Raises UsageError for words that it never writes.
+    """
+    found: dict[str, Any] = {}
+    rest = iter(words)
+    for word in rest:
+        name = word.removeprefix("--").replace("-", "_")
+        if not word.startswith("--") or name in found:
+            raise UsageError(f"{word!r} is out of place")
+        if name == "novel":
+            found[name] = True
+            continue
+        try:
+            found[name] = OPTION_KINDS[name](next(rest, ""))
+        except (KeyError, ValueError):
+            raise UsageError(f"{word!r} is no option with such a value") from None
+    chosen = {name: found.pop(name) for name in SAMPLING_OPTIONS if name in found}
+    return {**found, "sampling": SamplingConfig(**chosen)}
+
+
+def _describe_key(request: Request) -> str:
+    """The key in one word. A major that was named is more than a key note (see `Request.names_mode`)."""
+    key = read_wished_key(request.key)
+    return f"{key.tonic}maj" if request.names_mode and key.mode == "major" else write_key(key)

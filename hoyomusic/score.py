@@ -98,7 +98,7 @@ class Score:
     """A performance: tracks, melody first, and the maps of tempo, metre and key along its ticks.
 
     `tune` is the written music, from which sheets are made; `provenance` is a free text about where
-    the music comes from (program, model, seed), written into every file that can hold it.
+    the music comes from (seed, options, program, model), written into every file.
     """
 
     tune: Tune
@@ -428,7 +428,7 @@ def perform_timeline(
         keys=_key_changes(bars, whole),
         end_tick=to_ticks(bars[-1].onset + bars[-1].length, whole) if bars else 0,
         region=header.region if region is None else region.name,
-        provenance="; ".join(text for text in (header.transcription, header.notes) if text),
+        provenance="; ".join(text for text in (*header.notes.split("\n"), header.transcription) if text),
     )
 
 

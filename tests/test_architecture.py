@@ -51,6 +51,7 @@ FLOORS = {
     "dataset": 6,
     "export": 6,
     "generator": 6,
+    "provenance": 6,
     "request": 6,
     "streaming": 6,
     "rewriting": 6,
@@ -63,11 +64,12 @@ FLOORS = {
 # A floor's rooms may stand on one another in this order only: a room -> those of its own floor that it may use.
 SAME_FLOOR = {
     "abc": {"tuplets"},
-    "generator": {"audition", "export", "request", "streaming", "styling"},
+    "generator": {"audition", "export", "provenance", "request", "streaming", "styling"},
     "harmony": {"score"},
     "model": {"normalisation", "ranks", "recurrence", "sizes"},
     "normalisation": {"ranks"},
-    "rewriting": {"generator", "request"},
+    "provenance": {"request"},
+    "rewriting": {"generator", "provenance", "request"},
     "training": {"dataset", "export"},
 }
 
@@ -76,7 +78,7 @@ USES_TORCH = {"checkpoint", "device", "fit", "model", "normalisation", "ranks", 
 # Told at import, these libraries cost each command its start.
 HEAVY = {"torch", "music21", "onnx", "onnxruntime", "verovio", "soundfile", "midirenderer", "matplotlib", "sklearn", "scipy"}
 GROUND = {"errors", "storage", "text"}
-MEETING_ROOMS = {"dataset", "grammar", "recall", "vocab", "styling", "request", "streaming", "generator", "playing", "rewriting", "training", "evaluation", "cli"}
+MEETING_ROOMS = {"dataset", "grammar", "recall", "vocab", "styling", "provenance", "request", "streaming", "generator", "playing", "rewriting", "training", "evaluation", "cli"}
 MUSIC_SIDE = {"abc", "audition", "arrangement", "corpus", "harmony", "novelty", "regions", "render", "score", "tune", "tuplets"}
 LEARNING_SIDE = {"archive", "checkpoint", "device", "export", "fit", "model", "normalisation", "ranks", "recurrence", "runtime", "samples", "sampling", "sizes", "streams"}
 

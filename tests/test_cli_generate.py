@@ -41,7 +41,8 @@ def generate(hoyo: Hoyo, model: Path) -> Hoyo:
 
 def test_a_tune_its_table_and_the_way_to_it(generate: Hoyo, model: Path) -> None:
     said = generate("--region", "Mondstadt", "--bars", 8, "--seed", 42, "--key", "G", "--metre", "6/8")
-    assert (said.code, said.err) == (0, "")
+    hint = "there is no export beside the model; one makes generating four times as quick: hoyo export"
+    assert (said.code, said.err) == (0, f"{hint} {model}\n")
     assert said.lines[0].split() == ["title", "key", "metre", "bars", "seconds", "files"]
     assert re.search(r" of Mondstadt +G major +6/8 +\d+ +\d+\.\d +music/mondstadt-0042-1\.abc \.mid$", said.lines[1])
     assert re.fullmatch(rf"model: {model} \(sha256 [0-9a-f]{{12}}\)", said.lines[2])
@@ -83,10 +84,10 @@ def test_a_taken_name_gets_the_next_number(generate: Hoyo) -> None:
     before = Path("music/liyue-0007-1.mid").read_bytes()
     Path("music/liyue-0007-1.mid").write_text("mine")
     said = generate(*arguments)
-    assert said.err == "music/liyue-0007-1 is taken, the tune goes to music/liyue-0007-1-2\n"
+    assert said.err.startswith("music/liyue-0007-1 is taken, the tune goes to music/liyue-0007-1-2\n")
     assert Path("music/liyue-0007-1.mid").read_text() == "mine"
     assert Path("music/liyue-0007-1-2.mid").read_bytes() == before
-    assert generate(*arguments, "--force").err == ""
+    assert "taken" not in generate(*arguments, "--force").err
     assert Path("music/liyue-0007-1.mid").read_bytes() == before
 
 

@@ -133,5 +133,5 @@ def test_senseless_wishes_are_refused(rewrite: Hoyo, arguments: tuple[str, ...],
 
 def test_one_tune_is_asked_for(hoyo: Hoyo, model: Path) -> None:
     said = hoyo("infill", BOOK, "--bars", 3, "--model", model)
-    assert said == (1, "", f"hoyo: {BOOK}: one tune expected, 8 found\n")
+    assert said == (1, "", f"hoyo: {BOOK}: one tune expected, 8 found; leave one X: field in it\n")
     assert hoyo("vary", "nothing.abc", "--amount", 0.5).err.startswith("hoyo: nothing.abc: cannot be read")

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hoyomusic import abc
+from hoyomusic import __version__, abc
 from hoyomusic.checkpoint import USER_MODEL, find_model
 from hoyomusic.errors import CheckpointError, GenerationError, UsageError
 from hoyomusic.generator import Composition, HoyoMusicGenerator, strip_form
@@ -306,7 +306,7 @@ def test_keys_and_metres_are_read_as_musicians_write_them() -> None:
 
 def test_what_made_a_tune_is_written_into_it(generator: HoyoMusicGenerator) -> None:
     header = compose(generator, "Mondstadt", seed=9, key="D", sampling=SamplingConfig(0.8, top_p=0.9))[0].tune.header
-    assert header.transcription.endswith("model 0123456789ab")
+    assert header.transcription == f"HoyoMusic {__version__}, model 0123456789abcdef"
     assert header.notes == "seed 9, tune 0, --region Mondstadt --bars 4 --key D --temperature 0.8 --top-p 0.9"
     assert header.title.endswith(" of Mondstadt")
 

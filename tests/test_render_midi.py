@@ -88,7 +88,7 @@ def test_the_tempo_map_is_exact():
 def test_title_key_metre_and_provenance_are_written():
     data = midi.to_bytes(perform(TUNE))
     assert [message.name for _, message in meta(data, "track_name")] == ["风 & wind"]
-    assert [message.text for _, message in meta(data, "text")] == ["HoyoMusic, model 0a1b; seed 5"]
+    assert [message.text for _, message in meta(data, "text")] == ["seed 5; HoyoMusic, model 0a1b"]
     # E dorian has the signature of D major; the second section is in D major itself.
     section = 240 + 7 * 1440 + 1200
     assert [(time, message.key) for time, message in meta(data, "key_signature")] == [(0, "D"), (2 * section, "D")]

@@ -131,7 +131,7 @@ def test_the_header_stays_and_gets_a_line_that_tells_what_was_done(generator: Ho
     mine, line = header.notes.split("\n")
     assert (mine, header.title, header.composer, header.tempo) == ("mine", "Motley", "Somebody", MOTLEY.header.tempo)
     assert line.endswith(
-        ", model 0123456789ab, seed 4, infill --bars 2-3 --region Liyue --particles 2 --temperature 0.8 --top-k 20"
+        ", model 0123456789abcdef, seed 4, infill --bars 2-3 --region Liyue --particles 2 --temperature 0.8 --top-k 20"
     )
     assert infill(generator, JIG, 2, 2, config).tune.header.notes.count("infill --bars 2 ") == 1
 

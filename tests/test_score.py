@@ -207,7 +207,7 @@ def test_every_nation_has_a_tempo_in_its_range():
 def test_region_and_provenance_come_from_the_header():
     header = Header(region="Liyue", transcription="HoyoMusic 1", notes="seed 3")
     score = perform(in_four(Bar(line("C5 D5 E5 F5")), header=header))
-    assert (score.region, score.provenance, score.melody.program) == ("Liyue", "HoyoMusic 1; seed 3", 107)
+    assert (score.region, score.provenance, score.melody.program) == ("Liyue", "seed 3; HoyoMusic 1", 107)
     assert perform(in_four(Bar(line("C5 D5 E5 F5"))), region=find_region("Natlan")).region == "Natlan"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import shlex
 from pathlib import Path
@@ -10,23 +9,28 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hoyomusic.cli.console import examples, given, note
-from hoyomusic.cli.render import LARGEST_FILE
+from hoyomusic.cli.console import examples, given, note, warn
 from hoyomusic.cli.report import Report
+from hoyomusic.cli.sources import read_tune
 from hoyomusic.cli.targets import read_formats
+from hoyomusic.errors import UsageError
 
 if TYPE_CHECKING:
+    from hoyomusic.generator import Composition
     from hoyomusic.request import Request
-    from hoyomusic.tune import Tune
+    from hoyomusic.score import Score
 
 EXAMPLES = examples(
     "hoyo generate --region Mondstadt",
     "hoyo generate --region 璃月 --bars 16 --count 5 --format abc,mid,wav,svg",
     "hoyo generate --region Natlan --key Am --metre 2/4 --seed 7 --out songs",
+    "hoyo generate --like songs/natlan-0007-1.mid --format wav",
 )
 
 # Seeds that are drawn are short enough to be remembered.
 SEEDS_DRAWN = 10_000
+# What is written where no format is asked for.
+USUAL_FORMATS = "abc,mid"
 
 
 def generate(
@@ -65,10 +69,14 @@ def generate(
     prime: Annotated[
         Path | None, typer.Option("--prime", metavar="FILE.abc", help="Go on from the bars of this tune.")
     ] = None,
+    like: Annotated[
+        Path | None, typer.Option("--like", metavar="FILE", help="The tune of a file again, in any of our formats.")
+    ] = None,
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where the files go.")] = Path("music"),
     formats: Annotated[
-        str, typer.Option("--format", metavar="LIST", help="Of abc,midi,wav,flac,ogg,mp3,svg,musicxml,mxl.")
-    ] = "abc,mid",
+        str | None,
+        typer.Option("--format", metavar="LIST", help="Of abc,midi,wav,flac,ogg,mp3,svg,musicxml,mxl; else abc,mid."),
+    ] = None,
     melody_only: Annotated[bool, typer.Option("--melody-only", help="Leave out the band.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Write over files that exist.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a tune.")] = False,
@@ -77,30 +85,36 @@ def generate(
 
     The default model learned from tunes some of which allow non-commercial use only: so do its tunes.
     """
-    from hoyomusic.arrangement import arrange
+    from hoyomusic.export import SUFFIX
     from hoyomusic.generator import HoyoMusicGenerator, Request
-    from hoyomusic.render import write
     from hoyomusic.sampling import SamplingConfig
-    from hoyomusic.score import perform
 
-    request = Request(
-        **given(region=region, count=count, length=length, bars=bars, key=key, metre=metre, tempo=tempo),
-        **given(range=note_range, form=form, guidance=guidance, candidates=candidates),
-        novel=novel,
-        seed=secrets.randbelow(SEEDS_DRAWN) if seed is None else seed,
-        prime=None if prime is None else _read_prime(prime),
-        sampling=SamplingConfig(**given(temperature=temperature, top_k=top_k, top_p=top_p)),
-    )
-    suffixes = read_formats(formats)
-    generator = HoyoMusicGenerator.load(model, **given(precision=precision))
-    with Report(as_json, request.count) as report:
-        for made in generator.compose(request):
-            score = perform(made.tune) if melody_only else arrange(made.tune, made.region, seed=made.seed)
-            stem = out / f"{made.region.name.lower()}-{made.seed:04d}-{made.index + 1}"
-            chosen = stem if force else _free_stem(stem, suffixes)
-            if chosen != stem:
-                note(f"{stem} is taken, the tune goes to {chosen}")
-            files = [write(score, Path(f"{chosen}{suffix}"), overwrite=force) for suffix in suffixes]
+    wished = given(
+        region=region, length=length, bars=bars, key=key, metre=metre, tempo=tempo, range=note_range, form=form,
+        guidance=guidance, count=count, candidates=candidates, seed=seed, novel=novel or None,
+    )  # fmt: skip
+    chosen = given(temperature=temperature, top_k=top_k, top_p=top_p)
+    suffixes = read_formats(formats or USUAL_FORMATS)
+    if like is not None:
+        refused = [*wished, *chosen, *given(precision=precision, prime=prime, melody_only=melody_only or None)]
+        if refused:
+            raise UsageError(
+                "--like brings its own options", remedy=f"leave out --{refused[0].replace('_', '-')}"
+            )
+        request, indices, melody_only, maker = _read_like(like, model)
+        generator = HoyoMusicGenerator.load(maker, precision="fp32" if maker.suffix == ".pth" else "auto")
+        again = f"hoyo generate --like {shlex.quote(str(like))}"
+        if formats is None and like.suffix.lower() not in suffixes:
+            suffixes += read_formats(like.suffix)
+    else:
+        wished.setdefault("seed", secrets.randbelow(SEEDS_DRAWN))
+        tune = None if prime is None else read_tune(prime)
+        request = Request(**wished, prime=tune, sampling=SamplingConfig(**chosen))
+        indices = range(request.count)
+        generator = HoyoMusicGenerator.load(model, **given(precision=precision))
+        again = _say_again(request, precision, prime, melody_only)
+    with Report(as_json, len(indices)) as report:
+        for made in generator.compose(request, indices):
             more = {"region": made.region.name, "tokens": made.tokens, "seed": made.seed, "model": made.model}
             more["index"] = made.index
             if as_json:
@@ -108,38 +122,63 @@ def generate(
                 more["novelty"] = novelty and novelty.to_dict()
             if made.marks:
                 more |= {"candidate": made.candidate, "candidates": [mark.to_dict() for mark in made.marks]}
+            score, files = _write(made, out, suffixes, melody_only, force)
             report.add(score, files, more)
     if not as_json:
         print(f"model: {generator.path} (sha256 {generator.identity[:12]})")
-        print(f"again: {_say_again(request, model, precision, prime)}")
+        print(f"again: {again}" + ("" if model is None else f" --model {shlex.quote(model)}"))
+        if generator.path.suffix != SUFFIX and precision is None and like is None:
+            _hint_export(generator.path)
 
 
-def _read_prime(path: Path) -> Tune:
-    from hoyomusic import abc
-    from hoyomusic.corpus.files import read_file
+def _hint_export(path: Path) -> None:
+    """Say what would make the next tunes quicker, and others."""
+    from hoyomusic.export import SUFFIX
 
-    return abc.parse_one(abc.decode(read_file(path, LARGEST_FILE)), source=str(path))
-
-
-def _free_stem(stem: Path, suffixes: list[str]) -> Path:
-    """`stem`, or the first of ``stem-2``, ``stem-3`` ... under which no file of these formats exists."""
-    number, candidate = 1, stem
-    while any(os.path.lexists(f"{candidate}{suffix}") for suffix in suffixes):
-        number += 1
-        candidate = stem.with_name(f"{stem.name}-{number}")
-    return candidate
+    export = path.with_suffix(SUFFIX)
+    command = f"hoyo export {shlex.quote(str(path))}" + (" --force" if export.exists() else "")
+    state = f"{export} belongs to an older training" if export.exists() else "there is no export beside the model"
+    note(f"{state}; one makes generating four times as quick: {command}")
 
 
-def _say_again(request: Request, model: str | None, precision: str | None, prime: Path | None) -> str:
+def _read_like(path: Path, model: str | None) -> tuple[Request, range, bool, Path]:
+    """What a file tells of its tune: the request, the tune's number in it, whether alone, and the model's file."""
+    from hoyomusic import __version__
+    from hoyomusic.provenance import find_maker, read_provenance
+
+    told = read_provenance(path)
+    if told.version != __version__:
+        warn(f"{path}: made by HoyoMusic {told.version}; {__version__} may make another tune of it")
+    return told.request, range(told.index, told.index + 1), told.melody_only, find_maker(told, model)
+
+
+def _write(
+    made: Composition, out: Path, suffixes: list[str], melody_only: bool, force: bool
+) -> tuple[Score, list[Path]]:
+    """Write a tune in all formats, under the next number that is free, which is then said."""
+    from hoyomusic.arrangement import arrange
+    from hoyomusic.provenance import without_band
+    from hoyomusic.render import write_all
+    from hoyomusic.score import perform
+
+    score = perform(without_band(made.tune)) if melody_only else arrange(made.tune, made.region, seed=made.seed)
+    stem = out / f"{made.region.name.lower()}-{made.seed:04d}-{made.index + 1}"
+    files = write_all(score, [Path(f"{stem}{suffix}") for suffix in suffixes], overwrite=force, numbered=not force)
+    if files[0].stem != stem.name:
+        note(f"{stem} is taken, the tune goes to {files[0].with_suffix('')}")
+    return score, files
+
+
+def _say_again(request: Request, precision: str | None, prime: Path | None, melody_only: bool) -> str:
     """The command that makes the same tunes."""
+    from hoyomusic.provenance import MELODY_ONLY
     from hoyomusic.request import describe_options
 
     words = ["hoyo generate", describe_options(request)]
     if prime is not None:
         words.append(shlex.quote(str(prime)))
+    words += [f"--count {request.count}"] * (request.count > 1) + [MELODY_ONLY] * melody_only
     words.append(f"--seed {request.seed}")
-    if model is not None:
-        words.append(f"--model {shlex.quote(model)}")
     if precision is not None:
         words.append(f"--precision {precision}")
     return " ".join(words)

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from hoyomusic.cli.console import examples, warn
+from hoyomusic.cli.console import examples
 from hoyomusic.cli.report import Report
+from hoyomusic.cli.sources import read_tunes
 from hoyomusic.cli.targets import plan_targets
-
-if TYPE_CHECKING:
-    from hoyomusic.tune import Tune
 
 EXAMPLES = examples(
     "hoyo render tune.abc -o tune.wav",
     "hoyo render book.abc --format mid,svg -o out/ --region Liyue",
     "hoyo render tune.abc -o tune.mid --melody-only",
 )
-
-LARGEST_FILE = 64 * 2**20
 
 
 def render(
@@ -46,11 +42,11 @@ def render(
     """
     from hoyomusic.arrangement import arrange
     from hoyomusic.regions import find_region
-    from hoyomusic.render import write
+    from hoyomusic.render import write_all
     from hoyomusic.score import perform, region_of
 
     nation = None if region is None else find_region(region)
-    books = [(path, _read(path)) for path in tunes]
+    books = [(path, read_tunes(path)) for path in tunes]
     targets = plan_targets([(path, len(book)) for path, book in books], out, formats)
     with Report(as_json, sum(len(book) for _, book in books)) as report:
         for tune, paths in zip((tune for _, book in books for tune in book), targets, strict=True):
@@ -58,22 +54,4 @@ def render(
                 score = perform(tune, tempo=tempo, region=nation)
             else:
                 score = arrange(tune, region_of(tune, nation), seed=seed, tempo=tempo)
-            report.add(score, [write(score, path, overwrite=force) for path in paths])
-
-
-def _read(path: Path) -> list[Tune]:
-    """The tunes of a file; what was left out or guessed is said in a line each."""
-    from hoyomusic import abc
-    from hoyomusic.corpus.files import read_file
-    from hoyomusic.errors import AbcError
-
-    readings = abc.read(abc.decode(read_file(path, LARGEST_FILE)), source=str(path))
-    if not readings:
-        raise AbcError("there is no tune in it", where=str(path), remedy="a tune begins with an X: field")
-    notices: dict[str, list[str]] = {}
-    for reading in readings:
-        for notice in reading.notices:
-            notices.setdefault(notice.message, []).append(f"line {notice.line}, column {notice.column}")
-    for message, places in notices.items():
-        warn(f"{path}, {places[0]}: left out or guessed: {message}" + (f" (in {len(places)} tunes)" if len(places) > 1 else ""))
-    return [reading.tune for reading in readings]
+            report.add(score, write_all(score, paths, overwrite=force))

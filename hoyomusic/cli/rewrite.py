@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hoyomusic.cli.console import count_progress, examples, given, warn
-from hoyomusic.cli.generate import SEEDS_DRAWN
-from hoyomusic.cli.render import LARGEST_FILE
+from hoyomusic.cli.console import count_progress, examples, given
+from hoyomusic.cli.generate import SEEDS_DRAWN, USUAL_FORMATS
 from hoyomusic.cli.report import Report
+from hoyomusic.cli.sources import read_tune
 from hoyomusic.cli.targets import plan_targets
 
 if TYPE_CHECKING:
     from hoyomusic.generator import HoyoMusicGenerator
     from hoyomusic.rewriting import Rewriting, RewritingConfig
-    from hoyomusic.tune import Tune
 
 INFILL_EXAMPLES = examples(
     "hoyo infill tune.abc --bars 5-8",
@@ -29,9 +28,6 @@ VARY_EXAMPLES = examples(
     "hoyo vary tune.abc --amount 0.3",
     "hoyo vary tune.abc --amount 0.5 --seed 7 -o variation.wav",
 )
-
-# What is written into a folder where no format is asked for.
-USUAL_FORMATS = "abc,mid"
 
 Source = Annotated[Path, typer.Argument(metavar="TUNE.abc", help="An ABC file with one tune.")]
 Nation = Annotated[
@@ -85,7 +81,7 @@ def infill(
     first, last = read_bars(bars)
     config = _configure(region, seed, temperature, top_k, top_p, particles)
     targets = _plan(source, "infill", config, out, formats)
-    tune, generator = _read_tune(source), _load(model)
+    tune, generator = read_tune(source), _load(model)
     with count_progress() as progress:
         made = infill(generator, tune, first, last, config, progress)
     _write(made, targets, generator, melody_only, force, as_json)
@@ -117,7 +113,7 @@ def vary(
 
     config = _configure(region, seed, temperature, top_k, top_p, particles)
     targets = _plan(source, "vary", config, out, formats)
-    tune, generator = _read_tune(source), _load(model)
+    tune, generator = read_tune(source), _load(model)
     with count_progress() as progress:
         made = vary(generator, tune, amount, config, progress)
     _write(made, targets, generator, melody_only, force, as_json)
@@ -149,20 +145,6 @@ def _load(model: str | None) -> HoyoMusicGenerator:
     return HoyoMusicGenerator.load(model)
 
 
-def _read_tune(path: Path) -> Tune:
-    """The one tune of a file; what of it was left out or guessed is said."""
-    from hoyomusic import abc
-    from hoyomusic.corpus.files import read_file
-    from hoyomusic.errors import AbcError
-
-    readings = abc.read(abc.decode(read_file(path, LARGEST_FILE)), source=str(path))
-    if len(readings) != 1:
-        raise AbcError(f"one tune expected, {len(readings)} found", where=str(path))
-    for notice in readings[0].notices:
-        warn(f"{path}, line {notice.line}, column {notice.column}: left out or guessed: {notice.message}")
-    return readings[0].tune
-
-
 def _plan(source: Path, what: str, config: RewritingConfig, out: str, formats: str | None) -> list[Path]:
     """The files to write: the named one, or in a folder one a format, named after source, command and seed."""
     from hoyomusic.render import SUFFIXES
@@ -182,12 +164,12 @@ def _write(
     as_json: bool,
 ) -> None:
     from hoyomusic.arrangement import arrange
-    from hoyomusic.render import write
+    from hoyomusic.render import write_all
     from hoyomusic.score import perform
 
     score = perform(made.tune, region=made.region) if melody_only else arrange(made.tune, made.region, seed=made.seed)
     with Report(as_json, 1) as report:
-        files = [write(score, path, overwrite=force) for path in targets]
+        files = write_all(score, targets, overwrite=force)
         more = {
             "region": made.region.name,
             "tokens": made.tokens,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from hoyomusic.errors import RenderError
 from hoyomusic.render import audio, midi, musicxml, sheet
 from hoyomusic.score import Score
-from hoyomusic.storage import check_writable, taken, write_atomically
+from hoyomusic.storage import check_writable, taken, write_together
 
-__all__ = ["SUFFIXES", "write"]
+__all__ = ["SUFFIXES", "write", "write_all"]
 
 
 def _abc(score: Score) -> bytes:
@@ -45,18 +46,42 @@ def write(
     is an .sf2 file for sound. Raises RenderError for an unknown suffix or an unusable soundfont and
     StorageError for a place that cannot be written; both before the work starts where possible.
     """
-    suffix = Path(path).suffix.lower()
+    (written,) = write_all(score, [Path(path)], overwrite=overwrite, soundfont=soundfont)
+    return written
+
+
+def write_all(
+    score: Score,
+    paths: Sequence[Path],
+    *,
+    overwrite: bool = False,
+    numbered: bool = False,
+    soundfont: str | os.PathLike[str] | None = None,
+) -> list[Path]:
+    """`write` for several files of one score, of which all are written or none; the paths that they got.
+
+    `numbered`: where one of the names is taken, all get the next number that is free for all.
+    """
+    for path in paths:
+        _check_suffix(path)
+        if path.exists() and not (overwrite or numbered):
+            raise taken(path)
+        check_writable(path)
+    data = {path: _make(score, path.suffix.lower(), soundfont) for path in paths}
+    return write_together(data, overwrite=overwrite, numbered=numbered)
+
+
+def _check_suffix(path: Path) -> None:
+    suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise RenderError(
             f"there is no format {suffix!r}" if suffix else "has no suffix to choose a format by",
             where=str(path),
             remedy=f"choose one of {', '.join(SUFFIXES)}",
         )
-    if Path(path).exists() and not overwrite:
-        raise taken(path)
-    check_writable(path)
+
+
+def _make(score: Score, suffix: str, soundfont: str | os.PathLike[str] | None) -> bytes:
     if suffix in audio.FORMATS:
-        data = audio.to_bytes(score, suffix, soundfont=soundfont)
-    else:
-        data = _WRITERS[suffix](score)
-    return write_atomically(path, data, overwrite=overwrite)
+        return audio.to_bytes(score, suffix, soundfont=soundfont)
+    return _WRITERS[suffix](score)

@@ -20,6 +20,7 @@ import numpy as np
 from hoyomusic.errors import MissingPartError, RenderError
 from hoyomusic.render import midi
 from hoyomusic.score import Score
+from hoyomusic.text import printable
 
 SAMPLE_RATE = 48_000
 TARGET_LUFS = -16.0
@@ -52,7 +53,7 @@ def to_bytes(score: Score, suffix: str, *, soundfont: str | os.PathLike[str] | N
 
     Raises RenderError for a soundfont that cannot be used, MissingPartError without any.
     """
-    return encode(normalise(render(score, soundfont=soundfont)), suffix)
+    return encode(normalise(render(score, soundfont=soundfont)), suffix, score.title, score.provenance)
 
 
 def render(score: Score, *, soundfont: str | os.PathLike[str] | None = None) -> np.ndarray:
@@ -140,29 +141,24 @@ def _power(lufs: float) -> float:
     return 10 ** ((lufs + 0.691) / 10)
 
 
-def encode(samples: np.ndarray, suffix: str) -> bytes:
-    """Samples in a sound file format; (frames, 2) in, bytes out."""
+def encode(samples: np.ndarray, suffix: str, title: str = "", comment: str = "") -> bytes:
+    """Samples in a sound file format, with title and comment as it holds them; (frames, 2) in, bytes out."""
     import soundfile
 
-    whole = np.round(samples * 32_767).astype("<i2")
+    container, kind = FORMATS[suffix]
+    options = MP3_OPTIONS if suffix == ".mp3" else {}
+    # Two faults of libsndfile 1.2.2: it turns 16-bit samples into noise when it writes MP3, and it
+    # overflows the stack when it is given a long Vorbis stream at once.
+    data = np.round(samples * 32_767).astype("<i2") if suffix != ".mp3" else samples.astype("<f4")
     file = io.BytesIO()
-    if suffix == ".wav":
-        with wave.open(file, "wb") as writer:
-            writer.setnchannels(samples.shape[1])
-            writer.setsampwidth(2)
-            writer.setframerate(SAMPLE_RATE)
-            writer.writeframes(whole.tobytes())
-    else:
-        container, kind = FORMATS[suffix]
-        options = MP3_OPTIONS if suffix == ".mp3" else {}
-        # Two faults of libsndfile 1.2.2: it turns 16-bit samples into noise when it writes MP3, and it
-        # overflows the stack when it is given a long Vorbis stream at once.
-        data = samples.astype("<f4") if suffix == ".mp3" else whole
-        with soundfile.SoundFile(
-            file, "w", SAMPLE_RATE, data.shape[1], format=container, subtype=kind, **options
-        ) as writer:
-            for start in range(0, len(data), SAMPLE_RATE):
-                writer.write(data[start : start + SAMPLE_RATE])
+    shape = {"samplerate": SAMPLE_RATE, "channels": data.shape[1], "format": container, "subtype": kind}
+    with soundfile.SoundFile(file, "w", **shape, **options) as writer:
+        for name, text in (("title", printable(title)), ("comment", printable(comment, midi.LONGEST_TEXT))):
+            # A third: what it writes into an MP3 file as Latin-1 is UTF-8.
+            if text and (suffix != ".mp3" or text.isascii()):
+                setattr(writer, name, text)
+        for start in range(0, len(data), SAMPLE_RATE):
+            writer.write(data[start : start + SAMPLE_RATE])
     return _with_fixed_serial(file.getvalue()) if suffix == ".ogg" else file.getvalue()
 
 

@@ -59,13 +59,14 @@ def to_bytes(score: Score) -> bytes:
 
 
 def to_compressed_bytes(score: Score) -> bytes:
-    """The same as a compressed archive (.mxl, MusicXML 4.0)."""
+    """The same as a compressed archive (.mxl, MusicXML 4.0), whose own comment is the provenance."""
     container = (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         f'<container><rootfiles><rootfile full-path="{FILE_IN_ARCHIVE}"/></rootfiles></container>\n'
     )
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.comment = printable(score.provenance, LONGEST_TEXT).encode("utf-8")
         for name, data in (("META-INF/container.xml", container.encode()), (FILE_IN_ARCHIVE, to_bytes(score))):
             archive.writestr(zipfile.ZipInfo(name, NO_TIME), data, zipfile.ZIP_DEFLATED)
     return file.getvalue()

@@ -45,9 +45,11 @@ def to_bytes(score: Score) -> bytes:
         lines.append(page.replace("<svg ", f'<svg y="{y}" ', 1))
         y += height
     title = escape(printable(score.title or "Untitled"))
+    made = escape(printable(score.provenance, musicxml.LONGEST_TEXT))
+    description = f"<desc>{made}</desc>\n" if made else ""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{y}" viewBox="0 0 {width} {y}">\n'
-        f"<title>{title}</title>\n" + "\n".join(lines) + "\n</svg>\n"
+        f"<title>{title}</title>\n{description}" + "\n".join(lines) + "\n</svg>\n"
     ).encode()
 
 

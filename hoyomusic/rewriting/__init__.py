@@ -26,11 +26,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import count, groupby
 
-from hoyomusic import __version__
 from hoyomusic.errors import UsageError
 from hoyomusic.generator import HoyoMusicGenerator
+from hoyomusic.provenance import name_maker
 from hoyomusic.regions import Region, find_region
-from hoyomusic.request import check_seed
+from hoyomusic.request import SAMPLING_OPTIONS, check_seed
 from hoyomusic.rewriting.particles import SearchConfig
 from hoyomusic.rewriting.rewriter import Rewriter
 from hoyomusic.rewriting.variation import choose_groups
@@ -181,9 +181,13 @@ def describe_config(config: RewritingConfig) -> str:
     options = [
         ("region", None if config.region is None else find_region(config.region).name, None),
         ("particles", config.particles, plain.particles),
-        *((name, getattr(chosen, name), getattr(usual, name)) for name in ("temperature", "top_k", "top_p")),
+        *((name, getattr(chosen, name), getattr(usual, name)) for name in SAMPLING_OPTIONS),
     ]
-    return "".join(f" --{name.replace('_', '-')} {value}" for name, value, other in options if value != other)
+    # A value is written in one way however it was asked for: 1 as 1.0 where fractions are possible.
+    kinds = {name: type(other) for name, _, other in options if other is not None} | {"region": str}
+    return "".join(
+        f" --{name.replace('_', '-')} {kinds[name](value)}" for name, value, other in options if value != other
+    )
 
 
 def _telling(progress: Progress, total: int) -> Callable[[], None]:
@@ -200,8 +204,7 @@ def _finish(
     generator: HoyoMusicGenerator, old: Tune, work: Rewriter, before: float, config: RewritingConfig, what: str
 ) -> Rewriting:
     """The result; its header is the old one with a line more in its notes."""
-    maker = f"HoyoMusic {__version__}, model {generator.identity[:12]}"
-    line = f"{maker}, seed {config.seed}, {what}{describe_config(config)}"
+    line = f"{name_maker(generator.identity)}, seed {config.seed}, {what}{describe_config(config)}"
     notes = "\n".join(text for text in (old.header.notes, line) if text)
     numbers = number_bars(old)
     changed = tuple(
