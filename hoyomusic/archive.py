@@ -17,16 +17,22 @@ import pickletools
 import stat
 import struct
 import zipfile
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from hoyomusic.errors import CheckpointError
 
 LARGEST_FILE = 2 * 2**30
+LARGEST_DIRECTORY = 2**20
 LARGEST_PICKLE = 2**20
 DEEPEST_NESTING = 12
 MOST_VALUES = 200_000
+# Tensors may lie on the same memory, as weights and the best weights do. Copies of all of them are to take at most
+# so many times the file's size.
+MOST_SHARING = 4
 
 DTYPES = {
     f"{name}Storage": np.dtype(kind)
@@ -47,6 +53,14 @@ ALLOWED_ARGUMENTS = {
     "LONG_BINPUT": range(LARGEST_PICKLE),
     "GLOBAL": {"collections OrderedDict", "torch._utils _rebuild_tensor_v2", *(f"torch {name}" for name in DTYPES)},
 }
+
+# What `zipfile` raises for files that are not whole.
+ZIP_FAULTS = (
+    zipfile.BadZipFile, struct.error, EOFError, OSError, LookupError, OverflowError, RuntimeError, ValueError
+)
+# The end of every zip file: signature, then the directory's length, then that of a comment. PyTorch writes a longer
+# record and a pointer to it before that.
+END, END_64, POINTER_64 = struct.Struct("<4s8xL4xH"), struct.Struct("<4s36xQ8x"), struct.Struct("<4s16x")
 
 DAMAGED = "the file is damaged or cut short"
 FOREIGN = "is no model file"
@@ -77,7 +91,7 @@ def parse(data: bytes, file: str) -> Archive:
         pickle.UnpicklingError, ArithmeticError, AttributeError, EOFError, LookupError, TypeError, ValueError
     ) as error:
         raise fault(file, FOREIGN) from error
-    _check_values(values, file)
+    _check_values(values, len(data), file)
     return Archive(values, hashlib.sha256(data).hexdigest())
 
 
@@ -87,13 +101,12 @@ def fingerprint(path: str | os.PathLike[str]) -> str:
     Enough to know a file again, not to trust it. Raises CheckpointError for what is no zip file.
     """
     file = os.fspath(path)
-    try:
-        with zipfile.ZipFile(file) as archive:
-            entries = [f"{entry.filename}:{entry.file_size}:{entry.CRC:08x}" for entry in archive.infolist()]
-    except FileNotFoundError:
-        raise fault(file, "there is no such file", "train a model or name another file") from None
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
-        raise fault(file, FOREIGN) from error
+    with open_regular(file) as opened:
+        try:
+            with _open_zip(opened, file) as archive:
+                entries = [f"{entry.filename}:{entry.file_size}:{entry.CRC:08x}" for entry in archive.infolist()]
+        except ZIP_FAULTS as error:
+            raise fault(file, FOREIGN) from error
     return hashlib.sha256("\n".join(entries).encode(errors="surrogatepass")).hexdigest()
 
 
@@ -104,6 +117,14 @@ def fault(file: str, message: str, remedy: str = "use another file") -> Checkpoi
 
 def read_bytes(file: str) -> bytes:
     """The content of a regular file within the limit, read once: what is checked is what is used."""
+    with open_regular(file) as opened:
+        # As much as there is: memory for all that is asked for is taken before a byte is read.
+        return opened.read(os.fstat(opened.fileno()).st_size)
+
+
+@contextmanager
+def open_regular(file: str) -> Iterator[BinaryIO]:
+    """A regular file within the limit. Raises CheckpointError for folders, pipes and devices, without waiting."""
     # Without O_NONBLOCK the opening of a pipe would wait for somebody to write into it.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
@@ -119,9 +140,25 @@ def read_bytes(file: str) -> bytes:
         if status.st_size > LARGEST_FILE:
             raise fault(file, f"is {status.st_size} bytes long, more than {LARGEST_FILE}")
         with open(descriptor, "rb", closefd=False) as opened:
-            return opened.read(LARGEST_FILE)
+            yield opened
     finally:
         os.close(descriptor)
+
+
+def _open_zip(opened: BinaryIO, file: str) -> zipfile.ZipFile:
+    """A zip file whose directory is of the size that a model's may have; raises CheckpointError and `ZIP_FAULTS`."""
+    size = opened.seek(0, os.SEEK_END)
+    opened.seek(max(size - END_64.size - POINTER_64.size - END.size, 0))
+    tail = opened.read()
+    signature, length, comment = END.unpack(tail[-END.size :])
+    if signature != b"PK\5\6" or comment:
+        raise fault(file, DAMAGED, "copy it again, or use another file")
+    # `zipfile` believes the longer record where both are there, and reads as much as it says.
+    if len(tail) == END_64.size + POINTER_64.size + END.size and tail.startswith(b"PK\6\6"):
+        length = max(length, END_64.unpack_from(tail)[1])
+    if length > LARGEST_DIRECTORY:
+        raise fault(file, f"lists its parts in more than {LARGEST_DIRECTORY} bytes")
+    return zipfile.ZipFile(opened)
 
 
 def _check_zip(data: bytes, file: str) -> dict[str, np.ndarray]:
@@ -129,11 +166,14 @@ def _check_zip(data: bytes, file: str) -> dict[str, np.ndarray]:
     if not data.startswith(b"PK"):
         raise fault(file, FOREIGN)
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        with _open_zip(io.BytesIO(data), file) as archive:
             entries = archive.infolist()
             if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
                 raise fault(file, "holds compressed parts, which a model file never does")
             names = {entry.filename for entry in entries}
+            # What is checked are so many bytes as are stored, what is used so many as a part has.
+            if any(entry.file_size != entry.compress_size for entry in entries):
+                raise fault(file, DAMAGED, "copy it again, or use another file")
             if len(names) < len(entries) or sum(entry.file_size for entry in entries) > len(data):
                 raise fault(file, "claims to hold more than it does")
             if archive.testzip() is not None:
@@ -143,7 +183,7 @@ def _check_zip(data: bytes, file: str) -> dict[str, np.ndarray]:
             name_length, extra_length = struct.unpack_from("<HH", data, entry.header_offset + 26)
             start = entry.header_offset + 30 + name_length + extra_length
             members[entry.filename.partition("/")[2]] = whole[start : start + entry.file_size]
-    except (zipfile.BadZipFile, struct.error, EOFError, OSError, LookupError, RuntimeError, ValueError) as error:
+    except ZIP_FAULTS as error:
         raise fault(file, DAMAGED, "copy it again, or use another file") from error
     byte_order = bytes(members.get("byteorder", b"little"))
     if "data.pkl" not in members or len(members) < len(entries) or byte_order != b"little":
@@ -210,9 +250,9 @@ def _array(
     return np.lib.stride_tricks.as_strided(elements[offset:], size, steps, writeable=False)
 
 
-def _check_values(values: object, file: str) -> None:
-    """Plain values and arrays only, within limits of depth and number."""
-    left = MOST_VALUES
+def _check_values(values: object, size: int, file: str) -> None:
+    """Plain values and arrays only, within limits of depth and number; `size` is that of the file in bytes."""
+    left, room = MOST_VALUES, MOST_SHARING * size
     pending: list[tuple[object, int]] = [(values, 0)]
     while pending:
         value, depth = pending.pop()
@@ -224,7 +264,12 @@ def _check_values(values: object, file: str) -> None:
             children = value.values()
         elif kind is list:
             children = value
-        elif kind in (str, int, float, bool, np.ndarray) or value is None:
+        elif kind is np.ndarray:
+            room -= value.nbytes
+            if room < 0:
+                raise fault(file, "holds tensors that together are larger than it")
+            continue
+        elif kind in (str, int, float, bool) or value is None:
             continue
         else:
             raise fault(file, f"holds a {kind.__name__}, where only plain values and tensors belong")

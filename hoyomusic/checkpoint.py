@@ -6,8 +6,8 @@ A checkpoint is what `torch.save` writes of one dict of plain dicts, lists, stri
 ``format``     ``"hoyomusic"``
 ``version``    1; a newer one is refused, an older one is migrated by a function in MIGRATIONS
 ``config``     the sizes, as `ModelConfig.to_dict` gives them
-``vocab``      what the ids mean, as the vocabulary writes itself; no tensors
-``weights``    name -> float32 tensor, exactly those of `HoyoMusicLSTM(config)`, all finite
+``vocab``      what the ids mean, as the vocabulary writes itself: ``tokens`` has a name for each id; no tensors
+``weights``    name -> float32 tensor, exactly those of `HoyoMusicLSTM(config)`, all finite and of sane size
 ``provenance`` where the weights come from: corpus hash, licence, and what else is worth telling
 ``training``   what it takes to go on, with at least the whole numbers ``epoch`` (finished epochs)
                and ``step``; None in a file made to be used only
@@ -40,6 +40,13 @@ if TYPE_CHECKING:
 FORMAT = "hoyomusic"
 VERSION = 1
 ENTRIES = ("format", "version", "config", "vocab", "weights", "provenance", "training")
+# Weights beyond this are no music, and what is computed from them need not be finite.
+LARGEST_WEIGHT = 1e9
+# What a provenance may leave out, but not tell in another way: programs read it.
+TOLD = {
+    "program": str, "corpus": str, "licences": list, "tunes": dict, "learned": list, "validation": dict,
+    "notes_per_token": float,
+}
 
 # Where a user's training writes and generating looks first; and what comes along, which no command writes.
 USER_MODEL = Path("models/hoyomusic_generator.pth")
@@ -151,7 +158,7 @@ def _read(content: archive.Archive, file: str) -> Checkpoint:
         raise fault(file, "is no HoyoMusic model")
     version = values.get("version")
     if type(version) is not int or version < 1:
-        raise fault(file, f"has the version {version!r}, which there never was")
+        raise fault(file, f"has the version {repr(version)[:40]}, which there never was")
     if version > VERSION:
         raise fault(file, f"has version {version}, newer than {VERSION}", "upgrade HoyoMusic")
     for older in range(version, VERSION):
@@ -160,15 +167,32 @@ def _read(content: archive.Archive, file: str) -> Checkpoint:
     try:
         config = ModelConfig(**values["config"])
     except (TypeError, UsageError) as error:
-        raise fault(file, f"describes a model that cannot be: {error}") from error
+        raise fault(file, f"describes a model that cannot be: {str(error)[:200]}") from error
+    check_told(values["vocab"], values["provenance"], config, file)
     _check_weights(values["weights"], config, file)
-    if type(values["provenance"]) is not dict:
-        raise fault(file, "does not say where it comes from")
     training = values["training"]
     if training is not None:
         if type(training) is not dict or any(type(training.get(name)) is not int for name in ("epoch", "step")):
             raise fault(file, "does not say how far it was trained")
     return Checkpoint(config, values["vocab"], values["weights"], values["provenance"], training, content.identity)
+
+
+def check_told(vocab: object, provenance: object, config: ModelConfig, file: str) -> None:
+    """Raise CheckpointError unless `vocab` has a name for each id, and `provenance` is told as models tell it."""
+    tokens = vocab.get("tokens") if type(vocab) is dict else None
+    if type(tokens) is not list or not all(type(name) is str for name in tokens):
+        raise fault(file, "does not say what its ids mean")
+    if len(tokens) != config.vocabulary:
+        raise fault(file, f"has names for {len(tokens)} ids, but {config.vocabulary} ids")
+    if type(provenance) is not dict:
+        raise fault(file, "does not say where it comes from")
+    for name, kind in TOLD.items():
+        value = provenance.get(name, kind())
+        if type(value) is not kind or name == "tunes" and not all(type(count) is int for count in value.values()):
+            raise fault(file, f"does not say where it comes from as models do: {name}")
+    nats = provenance.get("validation", {}).get("validation_nats_per_token", 0.0)
+    if type(nats) is not float:
+        raise fault(file, "does not say where it comes from as models do: validation")
 
 
 def _check_weights(weights: object, config: ModelConfig, file: str) -> None:
@@ -182,6 +206,9 @@ def _check_weights(weights: object, config: ModelConfig, file: str) -> None:
             raise fault(file, f"the weight {name} is not a float32 tensor of shape {shape}")
         if not np.isfinite(weight).all():
             raise fault(file, f"the weight {name} holds values that are not finite")
+        least = 0 if name.endswith("running_var") else -LARGEST_WEIGHT
+        if not (least <= weight.min() and weight.max() <= LARGEST_WEIGHT):
+            raise fault(file, f"the weight {name} holds values beyond {least:g} to {LARGEST_WEIGHT:g}")
 
 
 def _check_names(found: dict[str, Any], expected: Iterable[str], kind: str, file: str) -> None:

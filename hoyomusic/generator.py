@@ -104,8 +104,11 @@ class HoyoMusicGenerator:
         found = checkpoint.load_arrays(path) if step is None else step
         vocabulary = Vocabulary.from_dict(found.vocab)
         # What is told to a step is taken for rows of its tables unlooked, in C beyond their ends as well.
-        if (found.config.regions, found.config.clocks) != (len(REGIONS), CLOCKS) or found.config.recalls not in (0, SOURCES):
-            raise CheckpointError("takes other inputs than this program gives", where=str(path), remedy="use another file")
+        sizes = found.config
+        if (sizes.regions, sizes.clocks) != (len(REGIONS), CLOCKS) or sizes.recalls not in (0, SOURCES):
+            raise CheckpointError(
+                "takes other inputs than this program gives", where=str(path), remedy="use another file"
+            )
         # What all tunes share is made now, so that the first bar of the first is there at once.
         Grammar(vocabulary)
         return cls(

@@ -130,7 +130,7 @@ def test_gates_far_out_neither_warn_nor_overflow():
 def test_a_file_is_folded_and_run_without_torch(tmp_path):
     sizes = ModelConfig(30, 4, 6, 12, 24, 2)
     model = make_model(sizes)
-    save(Checkpoint(sizes, ["a"], model.state_dict(), {}), tmp_path / "model.pth")
+    save(Checkpoint(sizes, {"tokens": [str(index) for index in range(30)]}, model.state_dict(), {}), tmp_path / "model.pth")
     program = (
         "import sys\n"
         "from hoyomusic.checkpoint import load_arrays\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,8 @@ from tests.test_runtime import make_model
 
 SIZES = ModelConfig(20, 2, 3, embedding=8, hidden=8, layers=1)
 CARD = {
-    "precision": "int8", "config": SIZES.to_dict(), "vocab": {"tokens": ["a"]}, "provenance": {"tunes": {"Liyue": 3}},
-    "checkpoint": "abc",
+    "precision": "int8", "config": SIZES.to_dict(), "vocab": {"tokens": [str(index) for index in range(20)]},
+    "provenance": {"tunes": {"Liyue": 3}}, "checkpoint": "abc",
 }
 
 
@@ -72,13 +73,38 @@ def changed(graph: bytes, change: Any) -> bytes:
     return container.seal(model.SerializeToString(deterministic=True), CARD)
 
 
+def rewired(place: int, **parts: Any) -> Any:
+    """A change of node number `place`."""
+
+    def change(model: onnx.ModelProto) -> None:
+        for name, value in parts.items():
+            getattr(model.graph.node[place], name)[:] = value
+
+    return change
+
+
+def set_constant(name: str, values: Any) -> Any:
+    def change(model: onnx.ModelProto) -> None:
+        (found,) = (each for each in model.graph.initializer if each.name == name)
+        found.CopyFrom(numpy_helper.from_array(np.asarray(values), name))
+
+    return change
+
+
+def set_weight(name: str, value: float) -> Any:
+    """A change of the first number of a constant."""
+
+    def change(model: onnx.ModelProto) -> None:
+        (found,) = (each for each in model.graph.initializer if each.name == name)
+        values = numpy_helper.to_array(found).copy()
+        values.flat[0] = value
+        found.CopyFrom(numpy_helper.from_array(values, name))
+
+    return change
+
+
 def grow(model: onnx.ModelProto) -> None:
     model.graph.node.extend(helper.make_node("Add", ["x", "x"], [f"y{index}"]) for index in range(2000))
-
-
-def shrink_table(model: onnx.ModelProto) -> None:
-    (table,) = (each for each in model.graph.initializer if each.name == "table")
-    table.CopyFrom(numpy_helper.from_array(np.zeros((3, 8), np.int8), "table"))
 
 
 def lie_about_size(model: onnx.ModelProto) -> None:
@@ -95,22 +121,81 @@ def nest(model: onnx.ModelProto) -> None:
     model.graph.node[0].attribute.append(helper.make_attribute("body", helper.make_graph([], "inner", [], [])))
 
 
+def add_function(model: onnx.ModelProto) -> None:
+    nodes = [helper.make_node("Loop", ["x"], ["y"])]
+    model.functions.append(helper.make_function("", "Gather", ["x"], ["y"], nodes, [helper.make_opsetid("", 18)]))
+
+
+def widen_state(model: onnx.ModelProto) -> None:
+    model.graph.input[-1].type.tensor_type.shape.dim[1].dim_value = 10**9
+
+
+FOREIGN, OTHER = "is no HoyoMusic model", "computes what no model of ours does"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda model: setattr(model.graph.node[0], "op_type", "Loop"), "computes what no model of ours does"),
-        (lambda model: setattr(model.graph.node[0], "domain", "other"), "computes what no model of ours does"),
-        (nest, "a graph within its graph"),
-        (grow, "more than any model of ours"),
-        (shrink_table, "is no HoyoMusic model"),
-        (lie_about_size, "is no HoyoMusic model"),
-        (point_outside, "is no HoyoMusic model"),
-        (lambda model: model.ClearField("graph"), "is no HoyoMusic model"),
+        (lambda model: setattr(model.graph.node[0], "op_type", "Loop"), OTHER),
+        (lambda model: setattr(model.graph.node[0], "domain", "other"), OTHER),
+        (nest, OTHER),
+        (add_function, OTHER),
+        (grow, FOREIGN),
+        (rewired(5, input=["x", "x"]), OTHER),
+        (rewired(0, input=["table, tokens"]), FOREIGN),
+        (lambda model: model.graph.node[5].attribute.pop(), OTHER),
+        (lambda model: model.graph.node.pop(), OTHER),
+        (lambda model: model.opset_import.append(helper.make_opsetid("other", 1)), OTHER),
+        (lambda model: setattr(model.opset_import[0], "version", 30), OTHER),
+        (lambda model: model.graph.input.pop(), OTHER),
+        (widen_state, OTHER),
+        (lambda model: model.graph.initializer.append(numpy_helper.from_array(np.zeros(3, np.float32), "more")), OTHER),
+        (set_constant("table", np.zeros((3, 8), np.int8)), FOREIGN),
+        (set_constant("layer_step", np.float32(0)), OTHER),
+        (set_constant("one_axis", np.array([0])), OTHER),
+        (set_weight("output_matrix", 127), FOREIGN),
+        (set_weight("layer0_matrix", -128), FOREIGN),
+        (set_weight("output_bias", np.nan), FOREIGN),
+        (set_weight("layer0_scale", 1e30), FOREIGN),
+        (lambda model: setattr(model.graph.initializer[0], "name", "table"), OTHER),
+        (lie_about_size, FOREIGN),
+        (point_outside, FOREIGN),
+        (lambda model: model.ClearField("graph"), OTHER),
     ],
 )
 def test_a_stranger_s_graph_is_refused(graph: bytes, change: Any, message: str) -> None:
     with pytest.raises(CheckpointError, match=message):
         parse(changed(graph, change))
+
+
+@pytest.mark.parametrize("layers", [1, 2, 16])
+@pytest.mark.parametrize("recalls", [0, 3])
+@pytest.mark.parametrize("precision", ["int8", "fp32"])
+def test_the_blueprint_is_what_is_written(layers: int, recalls: int, precision: str) -> None:
+    sizes = ModelConfig(20, 2, 3, embedding=8, hidden=8, layers=layers, recalls=recalls)
+    written = write_graph(make_model(sizes).arrays(), int8=precision == "int8")
+    assert parse(container.seal(written, {**CARD, "config": sizes.to_dict(), "precision": precision})).config == sizes
+
+
+def test_two_graphs_in_one_file_are_refused(graph: bytes) -> None:
+    """A reader of protobuf joins them: what one of them hides the other would run."""
+    loop = helper.make_graph([helper.make_node("Loop", ["x"], ["y"])], "step", [], [])
+    second = container._field(container.GRAPH, loop.SerializeToString())
+    for data in (graph + second, second + graph):
+        with pytest.raises(CheckpointError, match="computes what no model of ours does"):
+            parse(container.seal(data, CARD))
+
+
+def test_many_small_parts_take_no_memory(graph: bytes) -> None:
+    number = container._number(8) + b"\0"
+    tensor = container._field(container.INITIALISER, container._field(container.TENSOR_NAME, b"a"))
+    dims = container._field(container.GRAPH, container._field(container.INITIALISER, b"\x08\x01" * 10**6))
+    for data in (graph + number * 10**6, graph + container._field(container.GRAPH, tensor * 10**6), dims):
+        tracemalloc.start()
+        with pytest.raises(CheckpointError):
+            parse(container.seal(data, CARD))
+        assert tracemalloc.get_traced_memory()[1] < 4 * len(data)
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(
@@ -120,8 +205,12 @@ def test_a_stranger_s_graph_is_refused(graph: bytes, change: Any, message: str) 
         ({"format": "another"}, "no HoyoMusic model"),
         ({"precision": "int4"}, "no HoyoMusic model"),
         ({"config": {"vocabulary": 10**9}}, "no HoyoMusic model"),
-        ({"vocab": []}, "no HoyoMusic model"),
+        ({"vocab": []}, "does not say what its ids mean"),
         ({"checkpoint": None}, "no HoyoMusic model"),
+        ({"vocab": {"tokens": ["a"]}}, "names for 1 ids, but 20 ids"),
+        ({"vocab": {"tokens": [1] * 20}}, "does not say what its ids mean"),
+        ({"provenance": {"tunes": 5}}, "where it comes from as models do: tunes"),
+        ({"provenance": {"text": "a" * 2**20}}, "no HoyoMusic model"),
     ],
 )
 def test_another_card_is_refused(graph: bytes, card: dict[str, Any], message: str) -> None:

@@ -42,9 +42,13 @@ def make_recalling(sizes: ModelConfig) -> HoyoMusicLSTM:
 
 
 def make_step(sizes: ModelConfig, *, int8: bool) -> Step:
-    card = {"precision": "int8" if int8 else "fp32", "config": sizes.to_dict(), "vocab": {}, "provenance": {}}
-    data = container.seal(write_graph(make_recalling(sizes).arrays(), int8=int8), {**card, "checkpoint": "none"})
-    return container.parse(data, "made.onnx")
+    return seal(write_graph(make_recalling(sizes).arrays(), int8=int8), sizes, "int8" if int8 else "fp32")
+
+
+def seal(graph: bytes, sizes: ModelConfig, precision: str) -> Step:
+    vocab = {"tokens": [str(index) for index in range(sizes.vocabulary)]}
+    card = {"precision": precision, "config": sizes.to_dict(), "vocab": vocab, "provenance": {}, "checkpoint": "none"}
+    return container.parse(container.seal(graph, card), "made.onnx")
 
 
 def make_inputs(sizes: ModelConfig, rows: int, steps: int) -> list[tuple[np.ndarray, ...]]:
@@ -120,9 +124,7 @@ def test_in_c_saturated_gates_are_the_same() -> None:
         for layer in model.layers:
             layer.bias += 40 * torch.randn(len(layer.bias), generator=torch.Generator().manual_seed(1))
             layer.weight_ih *= 30
-    graph = write_graph(model.arrays(), int8=True)
-    card = {"precision": "int8", "config": SIZES.to_dict(), "vocab": {}, "provenance": {}, "checkpoint": ""}
-    step = container.parse(container.seal(graph, card), "made.onnx")
+    step = seal(write_graph(model.arrays(), int8=True), SIZES, "int8")
     assert np.array_equal(walk(OnnxRuntime(step), inputs), walk(NativeRuntime(step), inputs))
 
 

@@ -117,7 +117,13 @@ class _Limited:
         self._left = limit
 
     def read(self, size: int = -1) -> bytes:
-        return self._count(self._file.read(size if 0 <= size <= self._left else self._left + 1))
+        wanted = size if 0 <= size <= self._left else self._left + 1
+        pieces = []
+        # Piece by piece: memory for all that is asked for would be taken before a byte is read.
+        while wanted and (piece := self._file.read(min(wanted, MEGABYTE))):
+            pieces.append(piece)
+            wanted -= len(piece)
+        return self._count(b"".join(pieces))
 
     def readline(self, size: int) -> bytes:
         return self._count(self._file.readline(size))

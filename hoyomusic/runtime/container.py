@@ -13,8 +13,8 @@ the card as JSON, and last ``sha256``, the seal: the digest of every byte before
 ``checkpoint``  the fingerprint of the `.pth` that it was made of (`archive.fingerprint`)
 =============== =====================================================================================
 
-A file from a stranger can carry a true seal, so the graph is looked at too: only operators that a step is
-made of, no graphs within graphs, no data outside the file, constants that are as large as they say.
+A file from a stranger can carry a true seal, so the graph is held against `blueprint`, node by node and constant
+by constant: it must be the very one that `graph` writes for these sizes, with other weights at most.
 The encoding is that of protobuf.dev; field numbers are those of onnx.proto.
 """
 
@@ -23,34 +23,40 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from hoyomusic.archive import DAMAGED, fault
+from hoyomusic.checkpoint import LARGEST_WEIGHT, check_told
 from hoyomusic.errors import UsageError
-from hoyomusic.sizes import AGREEMENTS, ModelConfig
+from hoyomusic.runtime.blueprint import Constant, describe_constants, list_inputs, list_nodes, list_outputs
+from hoyomusic.runtime.graph import IR_VERSION, OPSET
+from hoyomusic.sizes import ModelConfig
 
 FORMAT = "hoyomusic step"
 VERSION = 1
-# Fields of ModelProto, GraphProto, NodeProto, AttributeProto, TensorProto and StringStringEntryProto.
-GRAPH, METADATA = 7, 14
-NODE, INITIALISER = 1, 5
-OPERATOR, ATTRIBUTE, DOMAIN = 4, 5, 7
-GRAPH_VALUE, GRAPH_VALUES = 6, 11
-DIMS, DATA_TYPE, NAME, RAW_DATA, OUTSIDE, LOCATION = 1, 2, 8, 9, 13, 14
+# Fields of ModelProto, GraphProto, NodeProto, AttributeProto, TensorProto, ValueInfoProto and what lies within it,
+# OperatorSetIdProto, StringStringEntryProto: all that `graph` writes.
+IR, PRODUCER, GRAPH, OPSETS, METADATA = 1, 2, 7, 8, 14
+NODE, GRAPH_NAME, INITIALISER, INPUT, OUTPUT = 1, 2, 5, 11, 12
+NODE_INPUT, NODE_OUTPUT, NODE_NAME, OPERATOR, ATTRIBUTE = 1, 2, 3, 4, 5
+ATTRIBUTE_NAME, WHOLE_NUMBER, STRING, ATTRIBUTE_TYPE = 1, 3, 4, 20
+DIMS, DATA_TYPE, TENSOR_NAME, RAW_DATA = 1, 2, 8, 9
+VALUE_NAME, VALUE_TYPE, TENSOR_TYPE, ELEMENTS, SHAPE, DIM, DIM_VALUE, DIM_NAME = 1, 2, 1, 1, 2, 1, 1, 2
+DOMAIN, OPSET_VERSION = 1, 2
 KEY, VALUE = 1, 2
 
-OPERATORS = frozenset(
-    "Add Cast Clip Concat Gather GatherElements Identity MatMul MatMulInteger Mul QuantizeLinear ReduceSum"
-    " ScatterElements Sigmoid Split Sub Tanh".split()
-)
 DTYPES = {1: np.dtype("<f4"), 2: np.dtype("u1"), 3: np.dtype("i1"), 7: np.dtype("<i8")}
-MOST_NODES = 2_000
+# Fields of one message; the graph of a model with 16 layers has some 500.
+MOST_FIELDS = 1_000
+LARGEST_CARD = 2**20
+MOST_DIMS = 4
 
 FOREIGN = "is no HoyoMusic model"
+OTHER_GRAPH = "computes what no model of ours does"
 EXPORT_AGAIN = "export it again: hoyo export --force"
 
 
@@ -89,22 +95,17 @@ def parse(data: bytes, file: str) -> Step:
         raise fault(file, FOREIGN)
     try:
         fields = list(_fields(content))
-        entries = [dict(_fields(value)) for number, value in fields if number == METADATA]
-        cards = [entry[VALUE] for entry in entries if bytes(entry.get(KEY, b"")) == b"hoyomusic"]
-        card = json.loads(bytes(cards[0]))
-        constants = _read_graph(next(value for number, value in fields if number == GRAPH), file)
+        card = _read_card([value for number, value in fields if number == METADATA])
         config = ModelConfig(**card["config"])
-        if card["format"] != FORMAT or card["precision"] not in ("int8", "fp32"):
+        if card["format"] != FORMAT or card["precision"] not in ("int8", "fp32") or type(card["checkpoint"]) is not str:
             raise ValueError("another format")
         if card["version"] != VERSION:
-            raise fault(file, f"has version {card['version']!r}, not {VERSION}", EXPORT_AGAIN)
-        kinds = {"checkpoint": str, "vocab": dict, "provenance": dict}
-        if not all(type(card[name]) is kind for name, kind in kinds.items()):
-            raise ValueError("a card of other values")
-        found = {name: (array.dtype.char, array.shape) for name, array in constants.items()}
-        if not _describe_constants(config, card["precision"]).items() <= found.items():
-            raise ValueError("constants of other sizes")
-    except (StopIteration, IndexError, KeyError, TypeError, ValueError, RecursionError, UsageError) as error:
+            raise fault(file, f"has version {repr(card['version'])[:40]}, not {VERSION}", EXPORT_AGAIN)
+        check_told(card["vocab"], card["provenance"], config, file)
+        constants = _read_model(fields, config, card["precision"])
+    except _OtherGraphError as error:
+        raise fault(file, OTHER_GRAPH, "do not trust where it comes from") from error
+    except (IndexError, KeyError, OverflowError, TypeError, ValueError, RecursionError, UsageError) as error:
         raise fault(file, FOREIGN) from error
     digest.update(sealed)
     return Step(
@@ -113,75 +114,135 @@ def parse(data: bytes, file: str) -> Step:
     )
 
 
-def _describe_constants(config: ModelConfig, precision: str) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Type and shape of the constants that `graph` writes for a model of these sizes."""
-    whole = precision == "int8"
-    weight, gates = "b" if whole else "f", 4 * config.hidden
-    columns = config.vocabulary + AGREEMENTS * config.recalls
-    found = {
-        "table": (weight, (config.vocabulary + config.regions + config.clocks, config.embedding)),
-        "output_matrix": (weight, (config.hidden, columns)),
-        "output_bias": ("f", (columns,)),
-    }
-    for layer in range(config.layers):
-        inputs = config.hidden + (config.hidden if layer else config.embedding)
-        found[f"layer{layer}_matrix"] = weight, (inputs, gates)
-        found[f"layer{layer}_bias"] = "f", (gates,)
-        if whole:
-            found[f"layer{layer}_scale"] = "f", (gates,)
-    if whole:
-        found |= {"output_scale": ("f", (columns,)), "unit_steps": ("f", (config.hidden,))}
-        found |= {"layer_step": ("f", ()), "arguments": ("f", ())}
-    return found
+class _OtherGraphError(ValueError):
+    """A graph that is well written and not ours."""
 
 
-def _read_graph(graph: memoryview, file: str) -> dict[str, np.ndarray]:
-    """The constants of a graph; raises CheckpointError for a graph that does what no step does."""
-    constants: dict[str, np.ndarray] = {}
-    nodes = 0
-    for number, value in _fields(graph):
-        if number == NODE:
-            nodes += 1
-            _check_node(value, file)
-        elif number == INITIALISER:
-            name, array = _read_tensor(value)
-            constants[name] = array
-    if nodes > MOST_NODES:
-        raise fault(file, f"has {nodes} nodes, more than any model of ours")
+def _read_card(entries: Sequence[memoryview]) -> dict[str, Any]:
+    """The card among the entries of metadata, of which there is one."""
+    ((key, value),) = (_split(entry, KEY, VALUE) for entry in entries)
+    if key != b"hoyomusic" or len(value) > LARGEST_CARD:
+        raise ValueError("no card")
+    card = json.loads(bytes(value))
+    if type(card) is not dict:
+        raise ValueError("no card")
+    return card
+
+
+def _read_model(fields: Sequence[tuple[int, Any]], config: ModelConfig, precision: str) -> dict[str, np.ndarray]:
+    """The constants of the model in these fields; raises ValueError unless it is what `blueprint` says."""
+    numbers = [number for number, _ in fields]
+    if sorted(numbers) != [IR, PRODUCER, GRAPH, OPSETS, METADATA]:
+        raise _OtherGraphError("parts that no model of ours has")
+    parts = dict(fields)
+    domain, version = _split(parts[OPSETS], DOMAIN, OPSET_VERSION)
+    if (parts[IR], domain, version) != (IR_VERSION, b"", OPSET):
+        raise _OtherGraphError("operators of another version")
+    found: dict[int, list[Any]] = {NODE: [], GRAPH_NAME: [], INITIALISER: [], INPUT: [], OUTPUT: []}
+    for number, value in _fields(parts[GRAPH]):
+        if number not in found:
+            raise _OtherGraphError("a graph with parts that no model of ours has")
+        found[number].append(value)
+    if (
+        [_describe_node(node) for node in found[NODE]] != list_nodes(config, precision)
+        or [_describe_value(value) for value in found[INPUT]] != list_inputs(config, precision)
+        or [_describe_value(value) for value in found[OUTPUT]] != list_outputs(config, precision)
+    ):
+        raise _OtherGraphError("nodes that no model of ours has")
+    constants = dict(map(_read_tensor, found[INITIALISER]))
+    expected = describe_constants(config, precision, LARGEST_WEIGHT)
+    if len(constants) != len(found[INITIALISER]) or constants.keys() != expected.keys():
+        raise _OtherGraphError("other constants")
+    for name, array in constants.items():
+        _check_constant(array, expected[name])
     return constants
 
 
-def _check_node(node: memoryview, file: str) -> None:
+def _check_constant(array: np.ndarray, expected: Constant) -> None:
+    if (array.dtype.char, array.shape) != (expected.kind, expected.shape):
+        raise ValueError("a constant of another size")
+    if expected.value is not None and not np.array_equal(array, expected.value):
+        raise _OtherGraphError("a constant that is always the same, and another one")
+    # What is no number is neither above nor below.
+    if expected.largest is not None and not -expected.largest <= array.min() <= array.max() <= expected.largest:
+        raise ValueError("weights that are no sane numbers")
+
+
+def _describe_node(node: memoryview) -> str:
+    """A node as `blueprint` writes it."""
+    parts: dict[int, list[Any]] = {NODE_INPUT: [], NODE_OUTPUT: [], NODE_NAME: [], OPERATOR: [], ATTRIBUTE: []}
     for number, value in _fields(node):
-        if number == OPERATOR and bytes(value).decode() not in OPERATORS or number == DOMAIN and len(value):
-            raise fault(file, "computes what no model of ours does", "do not trust where it comes from")
-        if number == ATTRIBUTE and any(field in (GRAPH_VALUE, GRAPH_VALUES) for field, _ in _fields(value)):
-            raise fault(file, "holds a graph within its graph", "do not trust where it comes from")
+        if number not in parts:
+            raise _OtherGraphError("a node with parts that no node of ours has")
+        parts[number].append(value)
+    inputs, outputs = (", ".join(map(_read_name, parts[kind])) for kind in (NODE_INPUT, NODE_OUTPUT))
+    (operator,) = map(_read_name, parts[OPERATOR])
+    return " ".join([f"{outputs} = {operator}({inputs})", *map(_describe_attribute, parts[ATTRIBUTE])])
+
+
+def _describe_attribute(attribute: memoryview) -> str:
+    parts = dict(_fields(attribute))
+    name = _read_name(parts.pop(ATTRIBUTE_NAME))
+    kind = parts.pop(ATTRIBUTE_TYPE)
+    if kind == 2 and parts.keys() == {WHOLE_NUMBER}:
+        return f"{name}={parts[WHOLE_NUMBER]}"
+    if kind == 3 and parts.keys() == {STRING}:
+        return f"{name}={_read_name(parts[STRING])}"
+    raise _OtherGraphError("an attribute that is neither a number nor a word")
+
+
+def _describe_value(value: memoryview) -> str:
+    """An input or output as `blueprint` writes it."""
+    name, kind = _split(value, VALUE_NAME, VALUE_TYPE)
+    (tensor,) = _split(kind, TENSOR_TYPE)
+    elements, shape = _split(tensor, ELEMENTS, SHAPE)
+    dims = [dict(_fields(dim)) for number, dim in _fields(shape) if number == DIM]
+    told = [
+        "?" if not dim else str(dim[DIM_VALUE]) if dim.keys() == {DIM_VALUE} else _read_name(dim[DIM_NAME])
+        for dim in dims
+    ]
+    return f"{_read_name(name)} {elements} {','.join(told)}"
 
 
 def _read_tensor(tensor: memoryview) -> tuple[str, np.ndarray]:
     shape: list[int] = []
-    dtype, name, data = None, "", memoryview(b"")
+    parts: dict[int, Any] = {RAW_DATA: b""}
     for number, value in _fields(tensor):
         if number == DIMS:
             shape += [value] if isinstance(value, int) else _read_numbers(value)
-        elif number == DATA_TYPE:
-            dtype = DTYPES[value]
-        elif number == NAME:
-            name = bytes(value).decode()
-        elif number == RAW_DATA:
-            data = value
-        elif number == OUTSIDE or number == LOCATION:
-            raise ValueError("data outside the file")
-    if dtype is None or math.prod(shape) * dtype.itemsize != len(data):
+        elif number in (DATA_TYPE, TENSOR_NAME, RAW_DATA):
+            parts[number] = value
+        else:
+            raise ValueError("data outside the file, or in another form")
+    dtype, data = DTYPES[parts[DATA_TYPE]], parts[RAW_DATA]
+    if len(shape) > MOST_DIMS or math.prod(shape) * dtype.itemsize != len(data):
         raise ValueError("a constant of another size than it says")
-    return name, np.frombuffer(data, dtype).reshape(shape)
+    return _read_name(parts[TENSOR_NAME]), np.frombuffer(data, dtype).reshape(shape)
+
+
+def _read_name(value: memoryview) -> str:
+    """A name of a node, a value or a constant: letters, digits and underscores, so that none looks like two."""
+    name = bytes(value[:100]).decode()
+    if len(value) > 100 or not name.isidentifier():
+        raise ValueError("no name")
+    return name
+
+
+def _split(message: memoryview, *numbers: int) -> list[Any]:
+    """The values of a message's fields, which are exactly those of these `numbers`, each once and in this order."""
+    fields = list(_fields(message))
+    if [number for number, _ in fields] != list(numbers):
+        raise ValueError("other fields than there should be")
+    return [value for _, value in fields]
 
 
 def _fields(message: bytes | memoryview) -> Iterator[tuple[int, Any]]:
     """The fields of a message in order: number and value, an int or a view of bytes. Raises ValueError for others."""
-    view, place = memoryview(message), 0
+    view, place, left = memoryview(message), 0, MOST_FIELDS
     while place < len(view):
+        left -= 1
+        if left < 0:
+            raise ValueError("more fields than any message of ours has")
         tag, place = _read_number(view, place)
         if tag & 7 == 0:
             value, place = _read_number(view, place)
@@ -212,7 +273,7 @@ def _read_number(view: memoryview, place: int) -> tuple[int, int]:
 
 def _read_numbers(view: memoryview) -> list[int]:
     numbers, place = [], 0
-    while place < len(view):
+    while place < len(view) and len(numbers) <= MOST_DIMS:
         number, place = _read_number(view, place)
         numbers.append(number)
     return numbers

@@ -68,13 +68,21 @@ class Vocabulary:
 
     @classmethod
     def from_dict(cls, data: dict) -> Vocabulary:
-        """The vocabulary that `to_dict` wrote; raises VocabularyError for a version that is not ours."""
+        """The vocabulary that `to_dict` wrote; raises VocabularyError for a version that is not ours.
+
+        The tokens of a version are known: a list with others is damaged, or made to lead astray.
+        """
         if data.get("version") != VERSION:
             raise VocabularyError(
                 f"vocabulary of version {data.get('version')}, this program reads {VERSION}",
                 remedy="use the program that made the model, or train again",
             )
-        return cls(data["tokens"], data["layout"])
+        layout = data.get("layout")
+        if layout in LAYOUTS and data.get("tokens") != list_names(layout):
+            raise VocabularyError(
+                f"a vocabulary with other tokens than those of version {VERSION}", remedy="use another model"
+            )
+        return cls(data["tokens"], layout)
 
     # ------------------------------------------------------------------ tune -> ids
 
