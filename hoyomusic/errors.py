@@ -21,6 +21,14 @@ Every message is one line that says what is wrong; `where` names the place, `rem
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
+# What a word must share with a name to be taken for it, mistyped (`difflib`'s ratio); Chinese names are so short that
+# one sign in common is much.
+NEAR_ENOUGH = 0.6
+NEAR_ENOUGH_IN_CHINESE = 0.5
+
 
 class HoyoError(Exception):
     """The root of all errors that HoyoMusic raises on purpose.
@@ -106,3 +114,27 @@ class StorageError(HoyoError):
 
 class MissingPartError(HoyoError):
     """An optional part that is not installed; the remedy is the command that installs it."""
+
+
+def find_nearest(word: str, names: Iterable[str]) -> str | None:
+    """The one of `names` that `word` is likeliest meant for, in any case of letters; None where none is like it.
+
+    >>> find_nearest("monstadt", ["Teyvat", "Mondstadt"]), find_nearest("蒙得", ["蒙德"]), find_nearest("x", ["Liyue"])
+    ('Mondstadt', '蒙德', None)
+    """
+    folded = {name.casefold(): name for name in names}
+    wanted = word.strip().casefold()
+    near = NEAR_ENOUGH if wanted.isascii() else NEAR_ENOUGH_IN_CHINESE
+    found = difflib.get_close_matches(wanted, folded, n=1, cutoff=near)
+    return folded[found[0]] if found else None
+
+
+def suggest(word: str, names: Iterable[str], others: Iterable[str] = ()) -> str:
+    """The remedy for a name that there is not: the nearest that there is, else all of `names`, but not the `others`.
+
+    >>> suggest("midd", ["abc", "mid"]), suggest("pdf", ["abc", "mid"])
+    ('did you mean mid?', 'choose one of abc, mid')
+    """
+    known = list(names)
+    nearest = find_nearest(word, [*known, *others])
+    return f"choose one of {', '.join(known)}" if nearest is None else f"did you mean {nearest}?"

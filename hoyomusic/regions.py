@@ -10,14 +10,13 @@ music they lean on; those of the learned nations were counted in their tunes.
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from hoyomusic.errors import UsageError
+from hoyomusic.errors import UsageError, suggest
 
 
 class Scale(NamedTuple):
@@ -165,8 +164,7 @@ def find_region(name: str | int) -> Region:
         if text.casefold() == region.name.casefold() or text == region.chinese or text == str(region.label):
             return region
     names = [region.name for region in REGIONS]
-    nearest = difflib.get_close_matches(text.capitalize(), names, n=1, cutoff=0.6)
-    hint = f"did you mean {nearest[0]}?" if nearest else f"choose one of {', '.join(names)}"
+    hint = suggest(text, names, [region.chinese for region in REGIONS])
     raise UsageError(f"there is no nation {text!r}", remedy=hint)
 
 

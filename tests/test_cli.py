@@ -12,11 +12,11 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
-import typer
 
 from hoyomusic import __version__
-from hoyomusic.cli import app, run
 from hoyomusic.cli import console as speaking
+from hoyomusic.cli import run
+from hoyomusic.cli.commands import find_program
 from tests.conftest import ROOT, Said
 
 Hoyo = Callable[..., Said]
@@ -24,7 +24,7 @@ Hoyo = Callable[..., Said]
 
 def find_commands() -> list[tuple[str, ...]]:
     """Every command's words, groups walked through."""
-    commands = typer.main.get_command(app).commands
+    commands = find_program().commands
     found = []
     for name, command in commands.items():
         found += [(name, inner) for inner in command.commands] if hasattr(command, "commands") else [(name,)]
@@ -33,8 +33,8 @@ def find_commands() -> list[tuple[str, ...]]:
 
 def test_the_commands_are_these() -> None:
     assert sorted(" ".join(words) for words in find_commands()) == [
-        "corpus add", "corpus build", "corpus stats", "doctor", "evaluate", "generate", "infill", "regions", "render", "resume",
-        "train", "vary",
+        "corpus add", "corpus build", "corpus stats", "doctor", "evaluate", "export", "generate", "infill", "play",
+        "regions", "render", "resume", "train", "vary",
     ]  # fmt: skip
 
 
@@ -58,20 +58,41 @@ def test_version(hoyo: Hoyo) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["rander"], "Error: No such command 'rander'. Did you mean 'render'?"),
-        (["render"], "Error: Missing argument 'TUNE.abc...'."),
-        (["render", "a.abc"], "Error: Missing option '-o' / '--out'."),
-        (["generate", "--lenght", "3"], "Error: No such option: --lenght (Possible options: --length)"),
-        (["generate", "--length", "many"], "Error: Invalid value for '--length': Input should be a valid integer"),
+        (["rander"], "there is no command 'rander'; did you mean render?"),
+        (["genrate"], "there is no command 'genrate'; did you mean generate?"),
+        (["sing"], "there is no command 'sing'; choose one of generate, play, infill, "),
+        (["corpus", "stas"], "corpus: there is no command 'stas'; did you mean stats?"),
+        (["--debug"], "missing command; see hoyo --help"),
+        (["render"], "render: TUNE.abc... is missing; see hoyo render --help"),
+        (["render", "a.abc"], "render: -o/--out is missing; see hoyo render --help"),
+        (["corpus", "add"], "corpus add: PATH is missing; see hoyo corpus add --help"),
+        (["generate", "--lenght", "3"], "generate: there is no option '--lenght'; did you mean --length?"),
+        (["generate", "--regoin", "Liyue"], "generate: there is no option '--regoin'; did you mean --region?"),
+        (["generate", "--debug"], "generate: there is no option '--debug'; write it before the command: hoyo --debug "),
+        (["generate", "-x"], "generate: there is no option '-x'; see hoyo generate --help"),
+        (["generate", "--length", "many"], "--length: 'many' is not a whole number; see hoyo generate --help"),
+        (["generate", "--guidance", "much"], "--guidance: 'much' is not a number; see hoyo generate --help"),
+        (["generate", "--length"], "--length: its value is missing; write it behind the option"),
+        (["generate", "--force=3"], "--force: takes no value; write --force alone"),
+        (["generate", "Liyue"], "generate: got unexpected extra argument(s) (Liyue); see hoyo generate --help"),
+        (["generate", "--region", "Monstadt"], "there is no nation 'Monstadt'; did you mean Mondstadt?"),
+        (["generate", "--region", "蒙地"], "there is no nation '蒙地'; did you mean 蒙德?"),
+        (["render", "a.abc", "-o", "o/", "--format", "midd"], "--format: there is no format 'midd'; did you mean mid?"),
     ],
-)
-def test_usage_errors_cost_three_lines(hoyo: Hoyo, arguments: list[str], message: str) -> None:
+)  # fmt: skip
+def test_usage_errors_cost_one_line(hoyo: Hoyo, arguments: list[str], message: str) -> None:
+    Path("a.abc").write_text("X:1\nK:C\nCDEF|\n", encoding="utf-8")
     said = hoyo(*arguments)
     assert (said.code, said.out) == (2, "")
-    lines = [line for line in said.err.splitlines() if line]
-    assert len(lines) == 3
-    assert lines[0].startswith("Usage: hoyo ")
-    assert lines[2].startswith(message)
+    assert said.err.startswith(f"hoyo: {message}")
+    assert said.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [(), ("corpus",)], ids=["hoyo", "hoyo corpus"])
+def test_who_names_no_command_is_shown_them(hoyo: Hoyo, words: tuple[str, ...]) -> None:
+    said = hoyo(*words)
+    assert (said.code, said.out) == (2, "")
+    assert said.err == hoyo(*words, "--help").out
 
 
 def test_our_errors_cost_one_line(hoyo: Hoyo) -> None:

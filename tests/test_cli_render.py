@@ -162,7 +162,7 @@ def test_many_faults_are_counted(hoyo: Hoyo, tmp_path: Path) -> None:
         (["jig.abc", "-o", "x.doc"], 1, "x.doc: there is no format '.doc'; choose one of .abc, .mid"),
         (["jig.abc", "-o", "x"], 1, "x: has no suffix to choose a format by; choose one of .abc, .mid"),
         (["jig.abc", "-o", "out/"], 2, "--out: out/ is a folder; add --format, as in --format mid,wav,svg"),
-        (["jig.abc", "-o", "out", "--format", "mid,pdf"], 2, "--format: there is no format 'pdf'; choose of abc, mid"),
+        (["jig.abc", "-o", "out", "--format", "mid,pdf"], 2, "--format: there is no format 'pdf'; choose one of abc, mid"),
         (["jig.abc", "-o", "x.mid", "--region", "Mondstat"], 2, "there is no nation 'Mondstat'; did you mean "),
         (["jig.abc", "-o", "x.mid", "--tempo", "nan"], 2, "tempo nan; ask for 5 to 1000 crotchets a minute"),
         (["nokey.abc", "-o", "x.mid"], 1, "nokey.abc, line 1"),

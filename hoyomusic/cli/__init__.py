@@ -1,24 +1,21 @@
-"""The command line: parse, call, print; what is computed is computed elsewhere.
+"""The command line: parse, call, print; what is computed is computed elsewhere. Here it begins and ends.
 
-One module a group of commands. Whatever is heavy is imported inside a command, so that ``hoyo --help``
-is there at once. `main` turns every `HoyoError` into one line on stderr and its exit code.
+`run` turns whatever goes wrong into one line on stderr and an exit code. `main` does so for a whole process:
+streams that are closed or full, an interrupt while Python still imports, a fault of the program itself.
+`commands` names the commands; it is imported late, so that an interrupt finds somebody who keeps quiet.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
-import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from types import FrameType, TracebackType
+from typing import NoReturn
 
-import typer
-
-from hoyomusic import __version__
-from hoyomusic.cli import corpus, doctor, evaluate, export, generate, play, regions, render, rewrite, train
-from hoyomusic.cli.console import examples, warn
-from hoyomusic.errors import HoyoError
+INTERRUPTED = 128 + signal.SIGINT
 
 
 @dataclass
@@ -28,82 +25,79 @@ class Settings:
     debug: bool = False
 
 
-app = typer.Typer(
-    name="hoyo",
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog=examples(
-        "hoyo generate --region Mondstadt",
-        "hoyo render tune.abc -o tune.wav",
-        "hoyo train --max-samples 1000 --epochs 5",
-    ),
-)
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        print(f"hoyomusic {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _start(
-    context: typer.Context,
-    debug: Annotated[bool, typer.Option("--debug", help="Show where in the program an error arose.")] = False,
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version and end.", callback=_print_version, is_eager=True)
-    ] = False,
-) -> None:
-    """Symbolic music for the nations of Teyvat: make it, hear it, train the model that makes it."""
-    context.obj.debug = debug
-
-
-app.command("generate", epilog=generate.EXAMPLES)(generate.generate)
-app.command("play", epilog=play.EXAMPLES)(play.play)
-app.command("infill", epilog=rewrite.INFILL_EXAMPLES)(rewrite.infill)
-app.command("vary", epilog=rewrite.VARY_EXAMPLES)(rewrite.vary)
-app.command("render", epilog=render.EXAMPLES)(render.render)
-app.command("regions", epilog=regions.EXAMPLES)(regions.regions)
-app.command("train", epilog=train.TRAIN_EXAMPLES)(train.train)
-app.command("resume", epilog=train.RESUME_EXAMPLES)(train.resume)
-app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
-app.command("export", epilog=export.EXAMPLES)(export.export)
-app.add_typer(corpus.app, name="corpus")
-app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
-
-
-def run(arguments: Sequence[str]) -> int:
+def run(arguments: Sequence[str], settings: Settings | None = None) -> int:
     """Run one command line (without the program's name); its exit code.
 
     0: done; 1: could not be done, or the reader of stdout went away; 2: asked for wrongly; 130: interrupted.
+    A fault of the program itself is raised as it is.
     """
-    settings = Settings()
+    import typer
+
+    from hoyomusic.cli.commands import find_program
+    from hoyomusic.cli.console import complain, describe_refusal, show_trace
+    from hoyomusic.cli.usage import explain
+    from hoyomusic.errors import HoyoError
+
+    settings = Settings() if settings is None else settings
+    program = find_program()
     try:
-        app(args=list(arguments), prog_name="hoyo", obj=settings)
-    except SystemExit as ending:
-        return ending.code if isinstance(ending.code, int) else 0
+        with program.make_context("hoyo", list(arguments), obj=settings) as context:
+            program.invoke(context)
+    except typer.Exit as ending:
+        return ending.exit_code
+    except typer.TyperException as error:
+        return complain(explain(error))
     except HoyoError as error:
         if settings.debug:
-            traceback.print_exception(error)
-        warn(str(error))
-        return error.exit_code
+            show_trace(error)
+        return complain(error)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        return 1
+    except (OSError, MemoryError) as error:
+        if settings.debug:
+            show_trace(error)
+        return complain(describe_refusal(error))
     return 0
 
 
-def main() -> None:
+def main() -> NoReturn:
     """The console script `hoyo`."""
-    output = sys.stdout
-    for stream in (output, sys.stderr):
+    interruptible = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if interruptible:
+        # An interrupt in the middle of an import shows where it struck, or is lost in a library's own handling.
+        signal.signal(signal.SIGINT, _leave)
+    import warnings
+
+    from hoyomusic.cli import console
+    from hoyomusic.cli.commands import find_program
+
+    find_program()
+    if not sys.warnoptions:
+        # What libraries want to tell their programmers is not for those who make music.
+        warnings.simplefilter("ignore")
+    console.open_closed_streams()
+    for stream in (sys.stdout, sys.stderr):
         # A terminal that lacks Chinese signs gets question marks, not an error.
         stream.reconfigure(errors="replace")
-    code = run(sys.argv[1:])
-    try:
-        output.flush()
-    except BrokenPipeError:
-        # The interpreter flushes once more when it ends: let that go nowhere, in silence.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())
-        code = 1
-    sys.exit(code)
+    settings = Settings()
+
+    def tell_fault(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if settings.debug:
+            console.show_trace(error)
+        console.complain(console.describe_fault(error))
+
+    sys.excepthook = tell_fault
+    if interruptible:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    code = run(sys.argv[1:], settings)
+    if interruptible:
+        # What is left is the interpreter's own end, which an interrupt would litter with tracebacks.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    sys.exit(console.flush_output() or code)
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    """End at once: nothing has been done yet that could be lost."""
+    os._exit(INTERRUPTED)

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hoyomusic.cli.console import examples, given, new_table, note, output, reading_progress, warn, write_json
+from hoyomusic.cli.usage import Commands
 from hoyomusic.text import printable
 
 if TYPE_CHECKING:
     from hoyomusic.corpus import Corpus
 
 app = typer.Typer(
+    cls=Commands,
     help="What there is to learn from: count it, read it once and for all, add your own.",
     rich_markup_mode=None,
-    no_args_is_help=True,
     epilog=examples("hoyo corpus stats", "hoyo corpus add ~/tunes --name mine --region Natlan"),
 )
 

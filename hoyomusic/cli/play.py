@@ -14,6 +14,7 @@ import typer
 
 from hoyomusic.cli.console import examples, given, note, write_json
 from hoyomusic.cli.generate import SEEDS_DRAWN
+from hoyomusic.errors import UsageError
 from hoyomusic.regions import find_region
 from hoyomusic.text import printable
 
@@ -44,7 +45,7 @@ def play(
     model: Annotated[
         str | None, typer.Option("--model", metavar="PATH|default", help="The model; else your own if there is one.")
     ] = None,
-    tunes: Annotated[int | None, typer.Option("--tunes", min=1, help="Stop after so many tunes.")] = None,
+    tunes: Annotated[int | None, typer.Option("--tunes", help="Stop after so many tunes.")] = None,
     melody_only: Annotated[bool, typer.Option("--melody-only", help="Leave out the band.")] = False,
     port: Annotated[str | None, typer.Option("--port", metavar="NAME", help="The MIDI port, or a part of it.")] = None,
     ports_only: Annotated[bool, typer.Option("--list-ports", help="Print the names of the ports and end.")] = False,
@@ -60,6 +61,8 @@ def play(
     from hoyomusic.request import Request
     from hoyomusic.sampling import SamplingConfig
 
+    if tunes is not None and tunes < 1:
+        raise UsageError(f"{tunes} tunes", where="--tunes", remedy="ask for 1 or more, or leave it out: they never end")
     request = Request(
         **given(region=region, length=length, bars=bars, key=key, metre=metre, tempo=tempo),
         seed=secrets.randbelow(SEEDS_DRAWN) if seed is None else seed,

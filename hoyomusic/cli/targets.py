@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
-from hoyomusic.errors import UsageError
+from hoyomusic.errors import UsageError, suggest
 
 # The usual name of a format whose files are called otherwise.
 SUFFIX_OF_NAME = {"midi": ".mid"}
@@ -26,8 +26,8 @@ def read_formats(formats: str) -> list[str]:
     for name in formats.lower().split(","):
         suffix = SUFFIX_OF_NAME.get(name.strip(), f".{name.strip().lstrip('.')}")
         if suffix not in SUFFIXES:
-            known = ", ".join(suffix[1:] for suffix in SUFFIXES)
-            raise UsageError(f"there is no format {name.strip()!r}", where="--format", remedy=f"choose of {known}")
+            remedy = suggest(name, [suffix[1:] for suffix in SUFFIXES])
+            raise UsageError(f"there is no format {name.strip()!r}", where="--format", remedy=remedy)
         suffixes.append(suffix)
     return list(dict.fromkeys(suffixes))
 
