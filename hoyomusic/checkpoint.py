@@ -134,11 +134,16 @@ def identity(path: str | os.PathLike[str]) -> str:
 def find_model(model: str | os.PathLike[str] | None = None) -> Path:
     """The model file to use: a path, ``"default"``, or for None the user's own if there is one, else the default.
 
-    Raises CheckpointError where the default is asked for and missing.
+    Raises CheckpointError where the default is asked for and missing, and for what names no file.
     """
     if model is None:
         return USER_MODEL if USER_MODEL.is_file() else find_default_model()
-    return find_default_model() if str(model) == "default" else Path(model)
+    if str(model) == "default":
+        return find_default_model()
+    path = Path(model)
+    if not path.name:
+        raise CheckpointError(f"{os.fspath(model)!r} names no model", remedy="name a .pth file, or default")
+    return path
 
 
 def find_default_model() -> Path:

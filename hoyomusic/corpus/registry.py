@@ -66,7 +66,7 @@ def add_corpus(path: str | os.PathLike[str], name: str, region: str = "", *, ove
     if name in RESERVED_NAMES:
         raise UsageError(f"the name {name!r} is reserved", remedy="choose another name")
     target = Path(os.path.abspath(path))
-    if not target.exists():
+    if not (target.is_file() or target.is_dir()):
         raise CorpusError("there is no such file or folder", where=str(path))
     corpora = registered()
     if name in corpora and not overwrite:
