@@ -13,7 +13,7 @@ from hoyomusic.cli.console import count_progress, examples, given
 from hoyomusic.cli.generate import SEEDS_DRAWN, USUAL_FORMATS
 from hoyomusic.cli.report import Report
 from hoyomusic.cli.sources import read_tune
-from hoyomusic.cli.targets import plan_targets
+from hoyomusic.cli.targets import LONGEST_STEM, plan_targets, short_stem
 
 if TYPE_CHECKING:
     from hoyomusic.generator import HoyoMusicGenerator
@@ -150,7 +150,8 @@ def _plan(source: Path, what: str, config: RewritingConfig, out: str, formats: s
     from hoyomusic.render import SUFFIXES
 
     is_file = Path(out).suffix.lower() in SUFFIXES and not out.endswith(("/", "\\")) and not Path(out).is_dir()
-    name = source.with_name(f"{source.stem}-{what}-{config.seed:04d}.abc")
+    ending = f"-{what}-{config.seed:04d}"
+    name = Path(short_stem(source.stem, LONGEST_STEM - len(ending)) + f"{ending}.abc")
     (targets,) = plan_targets([(name, 1)], out, formats or (None if is_file else USUAL_FORMATS))
     return targets
 

@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hoyomusic.errors import UsageError, suggest
+from hoyomusic.text import UNSHOWABLE
 
 # The usual name of a format whose files are called otherwise.
 SUFFIX_OF_NAME = {"midi": ".mid"}
 
-# File systems take 255 bytes; a number, a suffix and a temporary name need room beside the stem.
-LONGEST_STEM = 120
+# With a number and a suffix a name has 120 bytes at most; file systems take 255.
+LONGEST_STEM = 100
+# What Windows takes for a device, whatever the suffix.
+DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
 
 
 def read_formats(formats: str) -> list[str]:
@@ -41,7 +44,7 @@ def plan_targets(sources: Sequence[tuple[Path, int]], out: str, formats: str | N
     """
     total = sum(count for _, count in sources)
     folder = Path(out)
-    if not (formats or out.endswith(("/", "\\")) or folder.is_dir()):
+    if formats is None and not (out.endswith(("/", "\\")) or folder.is_dir()):
         if total == 1:
             return [[folder]]
         return [[folder.with_name(f"{folder.stem}-{tune}{folder.suffix}")] for tune in range(1, total + 1)]
@@ -66,11 +69,13 @@ def _stems(sources: Sequence[tuple[Path, int]]) -> list[str]:
     return stems
 
 
-def short_stem(name: str) -> str:
-    """`name` in Unicode's composed form, cut to 120 bytes, so that every file system takes it.
+def short_stem(name: str, longest: int = LONGEST_STEM) -> str:
+    """`name` in Unicode's composed form, cut to so many bytes, without control characters: any file system takes it.
 
-    >>> len(short_stem("\\N{CJK UNIFIED IDEOGRAPH-8499}" * 80).encode())
-    120
+    >>> len(short_stem("\\N{CJK UNIFIED IDEOGRAPH-8499}" * 80).encode()), short_stem("a\\nb"), short_stem("CON")
+    (99, 'a_b', 'CON_')
     """
-    data = unicodedata.normalize("NFC", name).encode("utf-8", "surrogateescape")
-    return data[:LONGEST_STEM].decode("utf-8", "ignore")
+    shown = "".join("_" if unicodedata.category(sign) in UNSHOWABLE else sign for sign in name)
+    data = unicodedata.normalize("NFC", shown).encode("utf-8")
+    stem = data[:longest].decode("utf-8", "ignore")
+    return f"{stem}_" if stem.lower() in DEVICES else stem

@@ -64,7 +64,7 @@ def write_all(
     """
     for path in paths:
         _check_suffix(path)
-        if path.exists() and not (overwrite or numbered):
+        if os.path.exists(path) and not (overwrite or numbered):
             raise taken(path)
         check_writable(path)
     data = {path: _make(score, path.suffix.lower(), soundfont) for path in paths}
