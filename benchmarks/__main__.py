@@ -1,6 +1,6 @@
 """All that is measured of speed, in one table: ``make bench`` or ``python -m benchmarks [PART ...]``
 
-Each part (train, generate, growth, curves) runs in a process of its own, one after the other, in its short form;
+Each part (train, generate and so on) runs in a process of its own, one after the other, in its short form;
 together they take less than twenty minutes on two cores. The table and the pictures are written to
 ``benchmarks/results.md`` and ``benchmarks/pictures``. Without arguments all parts run; with some the others keep the
 figures they had.
@@ -46,6 +46,8 @@ class Part:
 PARTS = {
     "train": Part("Training"),
     "generate": Part("Generation and start"),
+    "quantisation": Part("Whole numbers beside float32"),
+    "ranks": Part("More than one process"),
     "growth": Part(
         "Cost as the work grows", ("--brief",), ("training", "memory", "preparing", "generating", "reading")
     ),
