@@ -2,7 +2,7 @@
 
 Everything that HoyoMusic writes goes through `write_together`: a temporary file in the same folder, flushed and
 fsynced, then renamed (or linked, where the name must be free) over the target. Who dies meanwhile leaves the
-temporary file behind; whoever writes there next removes it.
+temporary file behind; whoever writes there next removes it. Who writes to one file for hours holds it (`hold`).
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ import itertools
 import os
 import re
 import secrets
+import shutil
 import signal
+import stat
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +27,9 @@ from hoyomusic.errors import StorageError
 TEMPORARY_PREFIX = ".hoyo-"
 TEMPORARY_SUFFIX = ".tmp"
 TEMPORARY = re.compile(rf"{re.escape(TEMPORARY_PREFIX)}[0-9a-f]{{16}}{re.escape(TEMPORARY_SUFFIX)}")
+LOCK_SUFFIX = ".lock"
+# What is told by file systems that have no hard links, or no locks.
+UNSUPPORTED = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.ENOLCK)
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes | Iterable[bytes], *, overwrite: bool) -> Path:
@@ -72,7 +77,7 @@ def remove_leftovers(folder: Path) -> int:
                 with contextlib.suppress(OSError):
                     descriptor = os.open(entry.path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
                     try:
-                        _lock(descriptor)
+                        _lock(descriptor, wait=False)
                         os.unlink(entry.path)
                         removed += 1
                     finally:
@@ -89,6 +94,109 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         with _Temporary(target.parent) as probe:
             _write_new(probe, ())
+
+
+def check_room(path: str | os.PathLike[str], needed: int) -> None:
+    """Raise StorageError unless `needed` bytes are free where `path` lies: to be asked before long work starts."""
+    with _storage_errors(path):
+        free = shutil.disk_usage(Path(os.path.realpath(path)).parent).free
+    if free < needed:
+        raise StorageError(
+            f"there is no space for it: {free / 2**20:,.1f} MiB are free, {needed / 2**20:,.1f} MiB are needed",
+            where=str(path), remedy="make room or choose another place",
+        )
+
+
+@contextlib.contextmanager
+def hold(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Be the one process that writes to `path`, for as long as this lasts; a locked file beside it says who that is.
+
+    The system lets go of the lock of a process that ends, however it ends, so what a dead one left is taken
+    over. Raises StorageError where another process holds the file, and for disks that are unwilling. Other
+    systems than POSIX ones, and disks that cannot lock, leave it to the user not to write twice.
+    """
+    if os.name != "posix":
+        yield
+        return
+    with _storage_errors(path):
+        target = Path(os.path.realpath(path))
+        beside = target.with_name(target.name + LOCK_SUFFIX)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = _take(beside, path)
+    try:
+        yield
+    finally:
+        # Only who holds the lock removes its file, and who takes one looks whether it is still there.
+        with contextlib.suppress(OSError):
+            if _is_at(descriptor, beside):
+                beside.unlink()
+        os.close(descriptor)
+
+
+def _take(beside: Path, path: str | os.PathLike[str]) -> int:
+    """The descriptor of the lock file, locked, and with the number of this process in it."""
+    while True:
+        with contextlib.ExitStack() as undoing:
+            descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+            undoing.callback(os.close, descriptor)
+            holder = os.read(descriptor, 64) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b"?"
+            if not re.fullmatch(rb"([0-9]+\n)?", holder):
+                raise StorageError("is no lock, but lies where one goes", where=str(beside), remedy="move it elsewhere")
+            try:
+                _lock(descriptor, wait=False)
+            except BlockingIOError:
+                who = f"process {int(holder)}" if holder else "another process"
+                raise StorageError(
+                    f"is being written by {who}", where=str(path), remedy="wait for it, or name another file"
+                ) from None
+            except OSError as error:
+                if error.errno not in UNSUPPORTED:
+                    raise
+            if _is_at(descriptor, beside):
+                os.ftruncate(descriptor, 0)
+                os.lseek(descriptor, 0, os.SEEK_SET)
+                os.write(descriptor, b"%d\n" % os.getpid())
+                undoing.pop_all()
+                return descriptor
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Whether an open file is the one that has this name now."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
+    except FileNotFoundError:
+        return False
+
+
+def keep_numbered(path: Path, beside: Sequence[str] = ()) -> Path | None:
+    """Give the file at `path` a further name with the first number that is free, as ``name-2.pth``; that name.
+
+    What lies beside it with a suffix of `beside` is kept with it, under the same number. The file can then be
+    written anew: there is no moment at which none has its name. None where there is no file.
+    """
+    with _storage_errors(path):
+        target = Path(os.path.realpath(path))
+        if not target.exists():
+            return None
+        files = [file for file in (*map(target.with_suffix, beside), target) if file.is_file()]
+        for number in itertools.count(2):
+            kept = [file.with_name(f"{target.stem}-{number}{file.suffix}") for file in files]
+            if not any(map(os.path.lexists, kept)) and _link_all(files, kept):
+                _sync_folder(target.parent)
+                return kept[-1] if path.is_symlink() else path.with_name(kept[-1].name)
+
+
+def _link_all(files: Sequence[Path], names: Sequence[Path]) -> bool:
+    """Give each file a further name; False, and no file has one, where a name is taken by now."""
+    with contextlib.ExitStack() as undoing:
+        for file, name in zip(files, names, strict=True):
+            try:
+                _claim(file, name)
+            except FileExistsError:
+                return False
+            undoing.callback(_take_back, file, name)
+        undoing.pop_all()
+    return True
 
 
 def free_path(path: Path) -> Path:
@@ -114,17 +222,26 @@ class _Temporary:
             self.path = folder / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
             self.descriptor = os.open(self.path, flags, 0o666)
             with contextlib.suppress(OSError):
-                _lock(self.descriptor)
+                _lock(self.descriptor, wait=True)
             if self.path.exists():  # else it was swept away before it was locked
                 return
             os.close(self.descriptor)
+
+    def close(self) -> None:
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
 
     def __enter__(self) -> _Temporary:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.path.unlink(missing_ok=True)
-        os.close(self.descriptor)
+        if os.name != "posix":
+            self.close()
+        # Where that cannot be done now, the next one to write here does it.
+        with contextlib.suppress(OSError):
+            self.path.unlink()
+        self.close()
 
 
 class _Pending(NamedTuple):
@@ -169,6 +286,9 @@ def _write_new(temporary: _Temporary, pieces: Iterable[bytes]) -> None:
             file.write(piece)
         file.flush()
         os.fsync(temporary.descriptor)
+    if os.name != "posix":
+        # An open file cannot be renamed there.
+        temporary.close()
 
 
 def _publish(named: list[_Pending], overwrite: bool) -> Path | None:
@@ -202,7 +322,7 @@ def _claim(temporary: Path, target: Path) -> None:
     except FileExistsError:
         raise
     except OSError as error:
-        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+        if error.errno not in UNSUPPORTED:
             raise
         # A file system without hard links: the window between the test and the rename cannot be closed.
         if os.path.lexists(target):
@@ -216,12 +336,12 @@ def _remove_leftovers_once(folder: Path) -> None:
     remove_leftovers(folder)
 
 
-def _lock(descriptor: int) -> None:
-    """Hold a file until it is closed; raises OSError where another process holds it."""
+def _lock(descriptor: int, *, wait: bool) -> None:
+    """Hold a file until it is closed; BlockingIOError where another process does and we are not to `wait`."""
     if os.name == "posix":
         import fcntl
 
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
 
 
 @contextlib.contextmanager
@@ -259,6 +379,8 @@ def _storage_errors(path: str | os.PathLike[str]) -> Iterator[None]:
     except OSError as error:
         reason = {
             errno.ENOSPC: "no space left on the disk",
+            errno.EDQUOT: "no space left: the quota is used up",
+            errno.EFBIG: "no space left: a file may not be so large here",
             errno.EROFS: "the disk is read-only",
             errno.EACCES: "permission denied",
             errno.ENOTDIR: "a part of its path is a file, not a folder",

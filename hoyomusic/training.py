@@ -6,8 +6,10 @@ Both write the checkpoint whenever the loop asks for it, so that nothing learned
 
 from __future__ import annotations
 
-import os
+import math
+import shlex
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,16 +20,22 @@ from hoyomusic import __version__, novelty
 from hoyomusic.checkpoint import DEFAULT_MODEL, USER_MODEL, Checkpoint, load, save
 from hoyomusic.dataset import Dataset, load_dataset
 from hoyomusic.device import choose_device, tune_allocator
-from hoyomusic.errors import TrainingError, UsageError
+from hoyomusic.errors import StorageError, TrainingError, UsageError, VocabularyError
 from hoyomusic.export import SUFFIX, export_model
 from hoyomusic.fit import Event, FitConfig, FitState, fit
+from hoyomusic.fit.memory import memory_told
 from hoyomusic.grammar import CLOCKS
 from hoyomusic.model import HoyoMusicLSTM, ModelConfig
 from hoyomusic.ranks import ALONE, Ranks
 from hoyomusic.recall import SOURCES
 from hoyomusic.regions import REGIONS
-from hoyomusic.storage import check_writable, free_path
+from hoyomusic.storage import check_room, check_writable, hold, keep_numbered, remove_leftovers
 from hoyomusic.vocab import Vocabulary
+
+PROGRAM = f"HoyoMusic {__version__}"
+# A checkpoint holds the weights, their average, the best, and two moments of each; its disk must have room for three.
+WEIGHTS_IN_A_CHECKPOINT = 5
+CHECKPOINTS_TO_FIT = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +94,14 @@ class ModelKept:
     kept_as: Path
 
 
-RunEvent = Event | CorpusReady | ModelKept
+@dataclass(frozen=True, slots=True)
+class GoesOnDifferently:
+    """A run goes on, as was asked for, though these are not what they were."""
+
+    differences: tuple[str, ...]
+
+
+RunEvent = Event | CorpusReady | ModelKept | GoesOnDifferently
 
 
 def train(
@@ -100,12 +115,21 @@ def train(
     """A new run. The checkpoint at `config.out` holds the best weights and all it takes to go on.
 
     A model that was there is kept under a numbered name. Raises HoyoErrors of every kind: a corpus
-    that is absent, a target that cannot be written, a start that is no model, numbers out of bounds.
-
-    Where `ranks` are several processes, each calls this; the first one alone writes. Events come in each.
+    that is absent, a target that cannot be written, has no room or is held by another process, a start that is no
+    model, numbers out of bounds. Where `ranks` are several processes, each calls this; the first one alone writes.
+    Events come in each.
     """
-    if ranks.first:
-        check_writable(config.out)
+    with _alone_with(config.out, ranks):
+        return _train(config, on_event, should_stop, progress, ranks)
+
+
+def _train(
+    config: TrainingConfig,
+    on_event: Callable[[RunEvent], None],
+    should_stop: Callable[[], bool],
+    progress: Callable[[str, int], None] | None,
+    ranks: Ranks,
+) -> FitState:
     started = None if config.start is None else load(config.start)
     vocabulary = Vocabulary.build(config.layout) if started is None else Vocabulary.from_dict(started.vocab)
     if started is None:
@@ -125,8 +149,10 @@ def train(
         sizes = replace(
             started.config, dropout=config.dropout, weight_dropout=config.weight_dropout, recalls=SOURCES
         )
+    _check_room(config.out, sizes, ranks)
     dataset = _read(config, vocabulary, on_event, progress, ranks)
-    model = HoyoMusicLSTM(sizes, seed=config.fit.seed)
+    with _memory_for(sizes):
+        model = HoyoMusicLSTM(sizes, seed=config.fit.seed)
     if started is not None:
         # A model that never heard its own past is given a recall that does nothing yet.
         model.load_state_dict({**model.state_dict(), **started.weights})
@@ -149,9 +175,24 @@ def resume(
     `learning_rate` replaces the present one: a lower one settles what a higher one has found. Another
     number of processes (`ranks`) than before may go on.
 
-    Raises TrainingError for a model without a training state, a run that is finished, and a corpus that
-    is no longer the same, unless `force` says to go on with it all the same.
+    Raises TrainingError for a model without a training state, a run that is finished, and a corpus or program that
+    is no longer the same, unless `force` says to go on all the same; StorageError where another process holds the
+    file or the disk has no room. What else is another (torch, device, threads) `RunStarted` tells.
     """
+    with _alone_with(path, ranks, must_exist=True):
+        return _resume(path, epochs, learning_rate, force, on_event, should_stop, progress, ranks)
+
+
+def _resume(
+    path: Path,
+    epochs: int | None,
+    learning_rate: float | None,
+    force: bool,
+    on_event: Callable[[RunEvent], None],
+    should_stop: Callable[[], bool],
+    progress: Callable[[str, int], None] | None,
+    ranks: Ranks,
+) -> FitState:
     checkpoint = load(path)
     if checkpoint.training is None or "fit" not in checkpoint.training:
         raise TrainingError(
@@ -163,28 +204,71 @@ def resume(
     wished = {"epochs": epochs, "learning_rate": learning_rate}
     settings = FitConfig(**{**state.config, **{name: value for name, value in wished.items() if value is not None}})
     if learning_rate is not None:
-        state.learning_rate = learning_rate
+        state.learning_rate, state.retreats = learning_rate, 0
     if state.epoch >= settings.epochs:
         raise TrainingError(
             f"all {state.epoch} epochs are done", where=str(path), remedy=f"ask for more: --epochs {state.epoch + 10}"
         )
-    config = _config_from_dict(checkpoint.training["run"], path, settings)
+    config = _config_from_dict(checkpoint.training.get("run"), path, settings)
     if state.waited >= settings.patience:
         raise TrainingError(
             f"nothing was gained in the last {state.waited} epochs",
             where=str(path),
             remedy=f"train it further: hoyo train --from {path}",
         )
-    vocabulary = Vocabulary.from_dict(checkpoint.vocab)
+    try:
+        vocabulary = Vocabulary.from_dict(checkpoint.vocab)
+    except VocabularyError as error:
+        raise TrainingError(error.message, where=str(path), remedy=error.remedy) from error
+    _check_room(path, checkpoint.config, ranks)
     dataset = _read(config, vocabulary, on_event, progress, ranks)
-    if dataset.corpus_hash != checkpoint.provenance["corpus"] and not force:
-        raise TrainingError(
-            "the corpus is not the one this run began with",
-            where=str(path),
-            remedy="add --force to go on with the new one, or use hoyo train --from",
-        )
-    model = HoyoMusicLSTM(checkpoint.config)
+    differences = _describe_differences(checkpoint.provenance, dataset)
+    if differences:
+        if not force:
+            raise TrainingError(
+                f"cannot go on as before: {'; '.join(differences.values())}",
+                where=str(path),
+                remedy="add --force to go on all the same, or begin anew with hoyo train --from",
+            )
+        if "corpus" in differences:
+            state = state.on_other_samples()
+        on_event(GoesOnDifferently(tuple(differences.values())))
+    with _memory_for(checkpoint.config):
+        model = HoyoMusicLSTM(checkpoint.config)
     return _run(config, model, vocabulary, dataset, state, on_event, should_stop, ranks)
+
+
+def _alone_with(path: Path, ranks: Ranks, *, must_exist: bool = False) -> AbstractContextManager[None]:
+    """Hold the file, which can be written, and sweep where it lies; of several processes the first one does so."""
+    if not ranks.first or must_exist and not path.is_file():
+        return nullcontext()
+    check_writable(path)
+    remove_leftovers(path.resolve().parent)
+    return hold(path)
+
+
+def _check_room(path: Path, sizes: ModelConfig, ranks: Ranks) -> None:
+    if ranks.first:
+        weights = sum(map(math.prod, sizes.shapes().values()))
+        check_room(path, CHECKPOINTS_TO_FIT * WEIGHTS_IN_A_CHECKPOINT * 4 * weights)
+
+
+def _memory_for(sizes: ModelConfig) -> AbstractContextManager[None]:
+    weights = sum(map(math.prod, sizes.shapes().values()))
+    return memory_told(f"with a model of {weights:,} weights", "give fewer --hidden or --layers")
+
+
+def _describe_differences(provenance: dict[str, Any], dataset: Dataset) -> dict[str, str]:
+    """What a run learns from that is not what it began with, in words by kind."""
+    differences = {}
+    if provenance.get("corpus") != dataset.corpus_hash:
+        count = str(provenance.get("training", "unknown"))[:20]
+        differences["corpus"] = (
+            f"the corpus is another ({count} tunes to learn from then, {len(dataset.training)} now)"
+        )
+    if (program := provenance.get("program", "an unknown program")) != PROGRAM:
+        differences["program"] = f"{program[:60]} then, {PROGRAM} now"
+    return differences
 
 
 def _read(
@@ -242,21 +326,16 @@ def _run(
             torch.cuda.set_device(device)
     model.to(device)
     provenance = describe_provenance(dataset)
+    index = config.out.with_suffix(novelty.SUFFIX)
     written = state is not None
 
     def write(current: FitState) -> None:
-        nonlocal written
-        index, exported = (config.out.with_suffix(suffix) for suffix in (novelty.SUFFIX, SUFFIX))
-        if not written and config.out.exists():
-            kept_as = free_path(config.out)
-            os.replace(config.out, kept_as)
-            for beside in (index, exported):
-                if beside.exists():
-                    os.replace(beside, kept_as.with_suffix(beside.suffix))
-            on_event(ModelKept(config.out, kept_as))
+        if not written:
+            kept_as = keep_numbered(config.out, (novelty.SUFFIX, SUFFIX))
+            if kept_as is not None:
+                on_event(ModelKept(config.out, kept_as))
         if not written or not index.exists():
             novelty.build_index(dataset.corpus).save(index)
-        written = True
         save(
             Checkpoint(
                 config=model.config,
@@ -273,6 +352,23 @@ def _run(
             config.out,
         )
 
+    def write_or_stop(current: FitState) -> None:
+        nonlocal written
+        removed = not config.out.parent.exists()
+        going_on = f"hoyo resume {shlex.quote(str(config.out))}"
+        try:
+            write(current)
+        except StorageError as error:
+            remedy = f"mend that, then go on from the last save: {going_on}" if written else error.remedy
+            raise StorageError(error.message, where=error.where, remedy=remedy) from error
+        written = True
+        if removed:
+            # Whoever did that does not expect a run that fills the folder again, but nothing is to be lost by it.
+            raise StorageError(
+                "its folder was removed meanwhile, so the run was saved in a new one and stopped",
+                where=str(config.out), remedy=f"go on with: {going_on}",
+            )
+
     settings = replace(config.fit, boundary_id=vocabulary.ids["<boundary>"])
     state = fit(
         model,
@@ -282,7 +378,7 @@ def _run(
         state=state,
         on_event=on_event,
         should_stop=should_stop,
-        save=write,
+        save=write_or_stop,
         ranks=ranks,
     )
     # Layer normalisation is for comparison only: such a model makes no tunes.
@@ -294,7 +390,7 @@ def _run(
 def describe_provenance(dataset: Dataset) -> dict[str, Any]:
     """What a model learned from, for its checkpoint."""
     return {
-        "program": f"HoyoMusic {__version__}",
+        "program": PROGRAM,
         "corpus": dataset.corpus_hash,
         "licences": list(dataset.statistics["licences"]),
         "tunes": dict(dataset.statistics["regions"]),
@@ -322,6 +418,18 @@ def _config_to_dict(config: TrainingConfig) -> dict[str, Any]:
     }
 
 
-def _config_from_dict(values: dict[str, Any], path: Path, settings: FitConfig) -> TrainingConfig:
-    known = {name: values[name] for name in TrainingConfig.__slots__ if name in values}
-    return TrainingConfig(**{**known, "corpus": tuple(values["corpus"]), "out": path, "start": None, "fit": settings})
+def _config_from_dict(values: Any, path: Path, settings: FitConfig) -> TrainingConfig:
+    """What `_config_to_dict` gave, whoever wrote it."""
+    kinds: dict[str, tuple[type, ...]] = {
+        "corpus": (list,), "hoyomusic": (str, bool, type(None)), "max_samples": (int, type(None)), "device": (str,),
+    }
+    known = {name: values[name] for name in TrainingConfig.__slots__ if name in values} if type(values) is dict else {}
+    if not all(type(known.get(name)) in allowed for name, allowed in kinds.items()) or not all(
+        type(source) is str for source in known["corpus"]
+    ):
+        raise TrainingError(
+            "does not tell what it was trained on",
+            where=str(path),
+            remedy=f"train it further: hoyo train --from {path}",
+        )
+    return TrainingConfig(**{**known, "corpus": tuple(known["corpus"]), "out": path, "start": None, "fit": settings})

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from hoyomusic.errors import TrainingError, UsageError
-from hoyomusic.fit import EpochEnded, FitConfig, FitState, RunStarted, StepDone, Stopped, fit, measure
+from hoyomusic.fit import EpochEnded, FitConfig, FitState, RunStarted, StepDone, Stopped, WentBack, fit, measure
 from hoyomusic.model import HoyoMusicLSTM, ModelConfig
 from hoyomusic.streams import Sample
 
@@ -215,12 +215,147 @@ def test_a_step_that_is_not_a_number_is_undone_and_counted():
         assert all(torch.isfinite(weight).all() for weight in weights.values())
 
 
-def test_three_bad_steps_in_a_row_end_the_run():
-    model = Poisoned(SIZES, seed=5)
-    model.bad = (3, 4, 5)
-    message = "^epoch 1, step 5: loss or gradient is not a number, 3 steps in a row; lower the learning rate$"
+def test_three_bad_steps_in_a_row_take_the_run_back_where_it_was_well(whole_run):
+    def work(bad, **hooks):
+        model = Poisoned(SIZES, seed=5)
+        model.bad = bad
+        events = []
+        state = run(model=model, on_event=events.append, **hooks)
+        return state, [event for event in events if isinstance(event, WentBack)]
+
+    per_epoch = whole_run.step // 4
+    first = per_epoch + 4
+    state, back = work((first, first + 1, first + 2))
+    assert back == [WentBack(1, first + 2, per_epoch, 0.0025, 1)]
+    assert state.step == whole_run.step and state.retreats == 1 and state.skipped == 0
+    assert [epoch["learning_rate"] for epoch in state.history] == [0.01] + 3 * [0.0025]
+    # As if the second epoch had begun at the lower rate.
+    one = run(replace(CONFIG, epochs=1))
+    one.learning_rate, one.retreats = 0.0025, 1
+    assert same(comparable(run(state=one)), comparable(state))
+    assert same(comparable(work((first, first + 1, first + 2))[0]), comparable(state))
+
+
+def test_a_run_that_went_back_or_will_can_be_paused():
+    bad = (4, 5, 6)
+
+    config = replace(CONFIG, epochs=2)
+
+    def poisoned(until=None, state=None, calls=0):
+        model = Poisoned(SIZES, seed=5)
+        model.bad, model.calls = bad, calls
+        events = []
+        return run(
+            config, model=model, state=state, on_event=events.append,
+            should_stop=lambda: sum(isinstance(event, StepDone) for event in events) == until,
+        )
+
+    whole = poisoned()
+    for until in (2, 5, 6, 9):
+        paused = FitState.from_dict(poisoned(until).to_dict())
+        # Before the return to its beginning two steps are known to be bad, behind it the run is at its beginning.
+        assert (paused.retreats, paused.segment) == {2: (0, 2), 5: (0, 5), 6: (1, 0), 9: (1, 3)}[until]
+        assert same(comparable(poisoned(None, paused, until)), comparable(whole))
+
+
+def test_in_a_long_epoch_a_run_does_not_go_back_to_its_beginning(monkeypatch):
+    monkeypatch.setattr("hoyomusic.fit.learning.STEPS_TO_REMEMBER", 4)
+    model, events = Poisoned(SIZES, seed=5), []
+    model.bad = (7, 8, 9)
+    run(replace(CONFIG, epochs=1), model=model, on_event=events.append)
+    # Step 8 was the beginning of a new stretch: what was there is as good, for skipped steps change nothing.
+    assert [(event.failed_step, event.step) for event in events if isinstance(event, WentBack)] == [(9, 8)]
+
+
+def test_what_going_back_does_not_mend_ends_the_run():
+    model, saved = Poisoned(SIZES, seed=5), []
+    model.bad = range(30, 1000)
+    message = (
+        "^epoch 2, step 21: loss or gradient is not a number or explodes, 3 steps in a row, after 3 returns to where"
+        " all was well at lower learning rates; lower the learning rate$"
+    )
     with pytest.raises(TrainingError, match=message):
-        run(model=model)
+        run(model=model, save=saved.append)
+    assert [state.epoch for state in saved] == [1]
+    assert all(torch.isfinite(weight).all() for weight in saved[0].weights.values())
+
+
+class Exploding(HoyoMusicLSTM):
+    """A model whose logits are a thousand times too large in the steps named in `bad`."""
+
+    bad: tuple[int, ...] = ()
+    calls = 0
+
+    def forward(self, *arguments, **options):
+        logits, state = super().forward(*arguments, **options)
+        self.calls += self.training
+        return (logits * 1000 if self.training and self.calls in self.bad else logits), state
+
+
+def test_a_loss_that_explodes_is_skipped():
+    model, losses = Exploding(SIZES, seed=5), []
+    model.bad = (30, 40)
+    state = run(
+        model=model, on_event=lambda event: losses.append((event.loss, event.skipped))
+        if isinstance(event, StepDone) else None,
+    )
+    assert state.skipped == 2
+    assert [index + 1 for index, (loss, _) in enumerate(losses) if loss > 3 * math.log(12)] == [30, 40]
+    assert [skipped for _, skipped in losses][28:40] == [0] + 10 * [1] + [2]
+
+
+@pytest.fixture
+def bf16(monkeypatch):
+    """bf16 where the hardware has none: in software, slow and exact."""
+    monkeypatch.setattr("hoyomusic.fit.learning.choose_dtype", lambda *arguments, **options: torch.bfloat16)
+
+
+def test_a_paused_run_in_bf16_ends_as_a_whole_one_does(bf16, whole_run):
+    config, events = replace(CONFIG, epochs=2), []
+    whole = run(config)
+    assert not same(whole.weights, run(replace(config, seed=1)).weights)
+    assert whole.machine["dtype"] == "torch.bfloat16"
+    stopped = run(config, on_event=events.append, should_stop=lambda: len(events) == 9)
+    assert 0 < stopped.segment < 18
+    resumed = run(config, state=FitState.from_dict(stopped.to_dict()), model=HoyoMusicLSTM(SIZES, seed=77))
+    assert same(comparable(resumed), comparable(whole))
+    first = run(replace(config, epochs=1))
+    assert same(comparable(run(config, state=first, model=HoyoMusicLSTM(SIZES, seed=77))), comparable(whole))
+
+
+def test_with_another_number_of_threads_it_goes_on_within_float_error(whole_run):
+    events, told = [], []
+    last = whole_run.step - 2
+    first = run(on_event=told.append, should_stop=lambda: getattr(told[-1], "step", 0) == last)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    try:
+        resumed = run(state=first, on_event=events.append)
+    finally:
+        torch.set_num_threads(threads)
+    assert events[0].differences == (f"number of threads {threads} then, {threads + 1} now",)
+    for name, weight in whole_run.weights.items():
+        torch.testing.assert_close(resumed.weights[name], weight, rtol=0, atol=1e-3)
+
+
+def test_what_is_another_machine_is_told(whole_run):
+    events = []
+    run(state=whole_run, on_event=events.append)
+    assert events[0].differences == ()
+    before = {**whole_run.machine, "torch": "1.0", "device": "cuda:0", "dtype": "torch.bfloat16"}
+    run(state=FitState.from_dict({**whole_run.to_dict(), "machine": before}), on_event=events.append)
+    assert events[2].differences == (
+        f"torch 1.0 then, {torch.__version__} now", "device cuda:0 then, cpu now",
+        "precision bfloat16 then, float32 now",
+    )
+
+
+def test_a_clock_that_goes_back_changes_nothing(whole_run, monkeypatch):
+    hours = iter(range(10**9, 0, -3600))
+    monkeypatch.setattr("time.time", lambda: float(next(hours)))
+    events = []
+    assert same(comparable(run(on_event=events.append)), comparable(whole_run))
+    assert all(event.eta_seconds >= 0 for event in events if isinstance(event, StepDone))
 
 
 @pytest.mark.parametrize(
@@ -232,6 +367,15 @@ def test_out_of_memory_names_the_rows_and_half_of_them(error):
     model.forward = lambda *arguments, **options: (_ for _ in ()).throw(error)
     with pytest.raises(TrainingError, match="epoch 1, step 1: memory ran out with 4 rows of 8 steps; try 2 rows"):
         run(model=model)
+
+
+def test_out_of_memory_between_the_steps_is_told_as_well(monkeypatch):
+    def measure_nothing(*arguments, **options):
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr("hoyomusic.fit.learning.measure", measure_nothing)
+    with pytest.raises(TrainingError, match="epoch 1, step 19: memory ran out with 4 rows of 8 steps; try 2 rows"):
+        run()
 
 
 def test_other_runtime_errors_pass():
@@ -254,10 +398,26 @@ def test_a_state_that_does_not_fit_is_refused(whole_run):
         FitState.from_dict({name: value for name, value in values.items() if name != "moments"})
     with pytest.raises(TrainingError, match="does not fit the model"):
         run(state=whole_run, model=HoyoMusicLSTM(ModelConfig(13, 3, 5, 8, 16, 2)))
+    for name, value in [
+        ("step", "3"), ("epoch", -1), ("best", math.nan), ("weights", {"a": 1}), ("carried", [1, 2]), ("history", [{}]),
+        ("moments", []), ("plateau", 3), ("learning_rate", None),
+    ]:
+        with pytest.raises(TrainingError, match=f"holds no {name} as training leaves it"):
+            FitState.from_dict({**values, name: value})
+    with pytest.raises(TrainingError, match="settings that cannot be: .*'wings'"):
+        FitState.from_dict({**values, "config": {**values["config"], "wings": 2}})
+    with pytest.raises(TrainingError, match="other entries than expected: good"):
+        FitState.from_dict({**values, "good": {"step": 1}})
     swapped = FitState.from_dict({**values, "moments": {0: values["moments"][1], 1: values["moments"][0]}})
     with pytest.raises(TrainingError, match="does not fit the model"):
         run(state=swapped)
     stopped = run(should_stop=lambda: True)
+    shorter = [part[:, :2] for part in stopped.carried]
+    with pytest.raises(TrainingError, match="does not fit the model"):
+        run(state=FitState.from_dict({**stopped.to_dict(), "carried": shorter}))
+    # A state of an earlier program, which did not go back.
+    older = {name: value for name, value in stopped.to_dict().items() if name not in ("good", "retreats")}
+    assert same(comparable(run(state=FitState.from_dict(older))), comparable(whole_run))
     with pytest.raises(TrainingError, match="rows and seed cannot change in the middle of epoch 1; use rows=4, seed=0"):
         run(replace(CONFIG, rows=8, seed=1), state=stopped)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -24,6 +25,11 @@ TRAIN_EXAMPLES = examples(
     "hoyo train --from models/mine.pth --corpus ~/more-tunes --out models/mine-2.pth",
 )
 RESUME_EXAMPLES = examples("hoyo resume", "hoyo resume models/mine.pth --epochs 40 --learning-rate 0.001")
+
+# What asks a program to end; the last one comes when its terminal is closed.
+STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+# `timeout` and shells send a signal both to a process and to its group: what comes again so soon is the same one.
+ECHO_SECONDS = 0.3
 
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object an event instead of the display.")]
 
@@ -57,7 +63,7 @@ def train(
     device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a model on tunes. Ctrl-C stops after the step under way and loses nothing.
+    """Train a model on tunes. Ctrl-C stops after the step under way and loses nothing, a second one at once.
 
     The model goes to models/hoyomusic_generator.pth in this folder, where generate finds it. Several processes
     share the rows: torchrun --nproc-per-node 2 -m hoyomusic train ...
@@ -85,7 +91,7 @@ def resume(
     ] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", help="The total, finished ones counted in.")] = None,
     learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Go on at this rate.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Go on even if the corpus has changed.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Go on even if corpus or program have changed.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Go on with a training run where it stopped, as if it never had."""
@@ -121,25 +127,31 @@ def _watch(start: Callable[..., FitState], path: Path, as_json: bool) -> None:
 
 
 class _Interruption:
-    """Turns the first interrupt or termination into a wish to stop, once armed; a second one ends the program.
+    """Turns the first signal that asks to end into a wish to stop, once armed; a second one ends the program.
 
-    Before the first step there is nothing to save, and signals have their usual effect.
+    Before the first step there is nothing to save, and signals have their usual effect. A hangup that the caller
+    told to ignore (nohup) stays ignored.
     """
 
     def __init__(self) -> None:
         self.signal = 0
+        self._came_at = 0.0
         self._before: dict[int, Any] = {}
 
     def arm(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._catch)
+        for number in STOPPING:
+            if number in (signal.SIGINT, signal.SIGTERM) or signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._catch)
 
     def came(self) -> bool:
         return self.signal != 0
 
     def _catch(self, number: int, frame: FrameType | None) -> None:
-        self.signal = number
-        self._restore()
+        if not self.signal:
+            self.signal, self._came_at = number, time.monotonic()
+        elif time.monotonic() - self._came_at > ECHO_SECONDS:
+            self._restore()
+            signal.raise_signal(number)
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

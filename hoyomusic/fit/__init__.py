@@ -9,12 +9,13 @@ to go on as if nothing had happened, in the middle of an epoch too. Several proc
 
 from __future__ import annotations
 
-from hoyomusic.fit.events import EpochEnded, Event, RunStarted, StepDone, Stopped
+from hoyomusic.fit.events import EpochEnded, Event, RunStarted, StepDone, Stopped, WentBack
 from hoyomusic.fit.loop import fit
 from hoyomusic.fit.measuring import IGNORED, measure
 from hoyomusic.fit.settings import FitConfig
 from hoyomusic.fit.state import FitState
 
 __all__ = [
-    "IGNORED", "EpochEnded", "Event", "FitConfig", "FitState", "RunStarted", "StepDone", "Stopped", "fit", "measure",
+    "IGNORED", "EpochEnded", "Event", "FitConfig", "FitState", "RunStarted", "StepDone", "Stopped", "WentBack",
+    "fit", "measure",
 ]

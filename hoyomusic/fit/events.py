@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class RunStarted:
     """Before the first step: sizes, where it runs, and the finished epochs and steps of a resumed run.
 
-    `processes` train together; `device` is that of the one that tells.
+    `processes` train together; `device` is that of the one that tells. `differences` name what is another than
+    it was before the run paused, and may change last bits: torch, device, precision, number of threads.
     """
 
     epochs: int
@@ -21,13 +22,15 @@ class RunStarted:
     device: str
     precision: str
     processes: int = 1
+    differences: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class StepDone:
     """After a step: `segment` of `segments` in this epoch, mean loss in nats and `tokens` of the step alone.
 
-    `eta_seconds` is the time left until the last epoch asked for, early stopping not foreseen.
+    `eta_seconds` is the time left until the last epoch asked for, early stopping not foreseen. `skipped` counts
+    the steps of the run that were undone, since their loss or gradient was no number or the loss exploded.
     """
 
     epoch: int
@@ -38,6 +41,20 @@ class StepDone:
     tokens: int
     tokens_per_second: float
     eta_seconds: float
+    skipped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WentBack:
+    """Too many steps in a row were skipped, the last of them `failed_step`: the run goes on from `step`, where all
+    was well, at a lower `learning_rate`, for the `times`-th time.
+    """
+
+    epoch: int
+    failed_step: int
+    step: int
+    learning_rate: float
+    times: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,4 +85,4 @@ class Stopped:
     step: int
 
 
-Event = RunStarted | StepDone | EpochEnded | Stopped
+Event = RunStarted | StepDone | WentBack | EpochEnded | Stopped

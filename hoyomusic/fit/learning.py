@@ -6,7 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hoyomusic.device import choose_dtype
 from hoyomusic.errors import TrainingError
-from hoyomusic.fit.events import EpochEnded
+from hoyomusic.fit.events import EpochEnded, WentBack
 from hoyomusic.fit.measuring import measure, summed_loss, targets_of, to_device
 from hoyomusic.fit.settings import FIXED_WITHIN_EPOCH, FitConfig
 from hoyomusic.fit.state import FitState
@@ -24,8 +24,17 @@ from hoyomusic.ranks import Ranks
 from hoyomusic.samples import Sample
 from hoyomusic.streams import Batch
 
-# So many steps in a row without a finite loss and gradient end the run.
+# So many steps in a row without a sound loss and gradient make the run go back.
 SKIPS_ALLOWED = 3
+# How often it may, and what its learning rate is multiplied by each time.
+RETREATS_ALLOWED = 3
+RETREAT_FACTOR = 0.25
+# A loss beyond so many times that of guessing blindly has exploded.
+EXPLODED = 3.0
+# What the schedule remembers; all else of it are settings.
+PLATEAU = ("best", "num_bad_epochs", "cooldown_counter", "last_epoch", "_last_lr")
+# The state to go back to is taken at the beginning of an epoch, and in it after so many steps each.
+STEPS_TO_REMEMBER = 1000
 
 
 class Learning:
@@ -59,25 +68,25 @@ class Learning:
         self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
             self.optimizer, factor=config.plateau_factor, patience=config.plateau_patience
         )
+        self.exploded = EXPLODED * math.log(max(model.config.vocabulary, 2))
         self.epoch = self.step = self.segment = self.tokens = self.skipped = self.skipped_in_a_row = self.waited = 0
         self.loss_sum = self.cpu_seconds = 0.0
         self.carried: tuple[Tensor, Tensor] | None = None
         self.best = math.inf
         self.best_weights: dict[str, Tensor] | None = None
         self.history: list[dict[str, Any]] = []
+        self.good: dict[str, Any] | None = None
+        self.retreats = 0
+
+    def remember(self) -> None:
+        """Where the run stands in the epoch is a place to go back to, if it is time for one."""
+        if self.segment % STEPS_TO_REMEMBER == 0:
+            self.good = self.snapshot().within_epoch()
 
     def take_step(self, batch: Batch) -> tuple[float, int]:
         """Learn from one segment; its mean loss and count of targets."""
         began = time.process_time()
-        try:
-            loss, taken = self._learn(batch)
-        except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
-                raise
-            raise TrainingError(
-                f"memory ran out with {self.config.rows} rows of {self.config.steps} steps",
-                where=self._place(), remedy=f"try {max(self.config.rows // 2, 1)} rows",
-            ) from None
+        loss, taken = self._learn(batch)
         if taken:
             self.skipped_in_a_row = 0
             self.loss_sum += loss * batch.tokens
@@ -85,15 +94,29 @@ class Learning:
         else:
             self.skipped += 1
             self.skipped_in_a_row += 1
-            if self.skipped_in_a_row == SKIPS_ALLOWED:
-                raise TrainingError(
-                    f"loss or gradient is not a number, {SKIPS_ALLOWED} steps in a row",
-                    where=self._place(), remedy="lower the learning rate",
-                )
         self.segment += 1
         self.step += 1
         self.cpu_seconds += time.process_time() - began
         return loss, batch.tokens
+
+    def go_back(self) -> WentBack | None:
+        """After too many skipped steps become what was good, at a lower rate; None if there is no need.
+
+        All processes of a run have seen the same losses, so all go back or none. Raises TrainingError when
+        that has not helped often enough.
+        """
+        if self.skipped_in_a_row < SKIPS_ALLOWED:
+            return None
+        if self.retreats == RETREATS_ALLOWED:
+            raise TrainingError(
+                f"loss or gradient is not a number or explodes, {SKIPS_ALLOWED} steps in a row, after"
+                f" {RETREATS_ALLOWED} returns to where all was well at lower learning rates",
+                where=f"epoch {self.epoch + 1}, step {self.step}", remedy="lower the learning rate",
+            )
+        failed, retreats = self.step, self.retreats + 1
+        rate = self.optimizer.param_groups[0]["lr"] * RETREAT_FACTOR
+        self.restore(replace(self.snapshot(), **self.good, learning_rate=rate, retreats=retreats))
+        return WentBack(self.epoch, failed, self.step, rate, retreats)
 
     def _learn(self, batch: Batch) -> tuple[float, bool]:
         tokens = max(batch.tokens, 1)
@@ -113,7 +136,7 @@ class Learning:
         loss.backward()
         loss = self._summed(loss.detach())
         length = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
-        if not bool(torch.isfinite(loss) & torch.isfinite(length)):
+        if not bool((loss < self.exploded) & torch.isfinite(length)):
             # One such step would make every weight NaN; the statistics of normalisation have met it already.
             with torch.no_grad():
                 for buffer, before in zip(self.model.buffers(), statistics, strict=True):
@@ -166,7 +189,7 @@ class Learning:
         self.history.append(asdict(event))
         self.segment = self.tokens = 0
         self.loss_sum = self.cpu_seconds = 0.0
-        self.carried = None
+        self.carried = self.good = None
         return event
 
     def _all_cpu_seconds(self) -> float:
@@ -191,12 +214,17 @@ class Learning:
             moments={index: _copied(moment) for index, moment in self.optimizer.state_dict()["state"].items()},
             learning_rate=self.optimizer.param_groups[0]["lr"], plateau=self.plateau.state_dict(),
             config=asdict(self.config),
-            machine={
-                "torch": str(torch.__version__), "device": str(self.device), "dtype": str(self.dtype),
-                "threads": torch.get_num_threads(),
-            },
+            machine=self.machine(),
             history=[dict(entry) for entry in self.history],
+            good=self.good, retreats=self.retreats,
         )
+
+    def machine(self) -> dict[str, Any]:
+        """What the last bits of a run depend on besides its state."""
+        return {
+            "torch": str(torch.__version__), "device": str(self.device), "dtype": str(self.dtype),
+            "threads": torch.get_num_threads(),
+        }
 
     def restore(self, state: FitState) -> None:
         """Become what `snapshot` told of."""
@@ -219,24 +247,30 @@ class Learning:
             for weight, moment in self.optimizer.state.items():
                 if moment["exp_avg"].shape != weight.shape or moment["exp_avg_sq"].shape != weight.shape:
                     raise ValueError("moments of another shape")
+            carried = (self.model.config.layers, self.config.rows, self.model.config.hidden)
+            if state.segment and any(part.shape != carried for part in state.carried or ()):
+                raise ValueError("a carried state of another shape")
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise TrainingError(
                 "the training state does not fit the model", remedy="start a new run from the model's weights"
             ) from error
-        self.plateau.load_state_dict(state.plateau)
-        for name in ("factor", "patience"):
-            setattr(self.plateau, name, getattr(self.config, f"plateau_{name}"))
+        own = self.plateau.state_dict()
+        self.plateau.load_state_dict(
+            {name: state.plateau[name] for name in PLATEAU if type(state.plateau.get(name)) is type(own[name])}
+        )
         self.epoch, self.step, self.segment = state.epoch, state.step, state.segment
         self.loss_sum, self.tokens = state.loss_sum, state.tokens
         self.cpu_seconds = state.cpu_seconds if self.ranks.first else 0.0
         self.skipped, self.skipped_in_a_row = state.skipped, state.skipped_in_a_row
+        self.carried = None
         if state.carried is not None:
             self.carried = tuple(part[:, self.rows].to(self.device).contiguous() for part in state.carried)
         self.best, self.best_weights, self.waited = state.best, state.best_weights, state.waited
         self.history = [dict(entry) for entry in state.history]
-
-    def _place(self) -> str:
-        return f"epoch {self.epoch + 1}, step {self.step + 1}"
+        self.good, self.retreats = state.good, state.retreats
+        if self.good is None and state.segment:
+            # Older programs did not go back, nor told where to.
+            self.good = state.within_epoch()
 
 
 def _copy(tensor: Tensor) -> Tensor:
@@ -245,8 +279,3 @@ def _copy(tensor: Tensor) -> Tensor:
 
 def _copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: _copy(tensor) for name, tensor in tensors.items()}
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """torch has a class for a full card; a full main memory it tells only in words."""
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)

@@ -39,13 +39,15 @@ class FitConfig:
     save_seconds: float = 300.0
 
     def __post_init__(self) -> None:
-        for name, least in (
-            ("epochs", 1), ("rows", 1), ("steps", 1), ("plateau_patience", 0), ("patience", 1), ("boundary_id", 0),
-            ("seed", 0),
+        for name, least, largest in (
+            ("epochs", 1, 1_000_000), ("rows", 1, 4096), ("steps", 1, 4096), ("plateau_patience", 0, 1_000_000),
+            ("patience", 1, 1_000_000), ("boundary_id", 0, 100_000), ("seed", 0, 2**63 - 1),
         ):
             value = getattr(self, name)
-            if type(value) is not int or value < least:
-                raise UsageError(f"{name} is {value!r}", remedy=f"give a whole number, {least} or more")
+            if type(value) is not int or not least <= value <= largest:
+                raise UsageError(
+                    f"{name} is {value!r}", remedy=f"give a whole number, {least} or more, but at most {largest}"
+                )
         for name, most in (
             ("learning_rate", 1.0), ("weight_decay", 1.0), ("clip", math.inf), ("plateau_factor", 1.0),
             ("averaging", 1.0), ("region_dropout", 1.0), ("save_seconds", math.inf),
