@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         Row("size of the export, of the model", size, goal=0.27, unit="of its bytes", at_most=True),
     ]
     print(format_rows(rows))
-    print(f"{len(less):,} tokens of {len(samples)} tunes; {exact.mean():.4f} nats in float32; standard error {error:.5f}")
+    print(f"{len(less):,} tokens of {len(samples)} tunes: {exact.mean():.4f} nats in float32; std. error {error:.5f}")
     if options.rows:
         write_rows(rows, options.rows)
     if options.json:

@@ -21,10 +21,12 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "hoyomusic"
 MODEL = ROOT / "models" / "default.pth"
 INDEX = ROOT / "models" / "default.index"
+STEP = ROOT / "models" / "default.onnx"
+LIBRARY = "hoyomusic/runtime/step.bin"
 LARGEST_MODEL = 30_000_000
 
 # Parts that are installed only by those who need them: an extra names them.
-OPTIONAL = {"pyarrow"}
+OPTIONAL = {"h5py", "pyarrow"}
 # Packages that are installed under another name than they are imported by.
 DISTRIBUTIONS = {"sklearn": "scikit-learn"}
 
@@ -83,6 +85,7 @@ def test_only_a_shipped_model_can_be_committed() -> None:
     assert is_ignored("models/hoyomusic_generator.index")
     assert not is_ignored("models/default.pth")
     assert not is_ignored("models/default.index")
+    assert not is_ignored("models/default.onnx")
     assert not is_ignored("models/README.md")
     assert not is_ignored("data/book.abc")
 
@@ -120,10 +123,12 @@ def test_the_wheel_holds_the_package_its_data_and_the_model(wheel: Path) -> None
         text = archive.read(next(name for name in names if name.endswith(".dist-info/METADATA"))).decode()
         assert archive.read("hoyomusic/models/default.pth") == MODEL.read_bytes()
         assert archive.read("hoyomusic/models/default.index") == INDEX.read_bytes()
+        assert archive.read("hoyomusic/models/default.onnx") == STEP.read_bytes()
     paths = [path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     files = {str(path.relative_to(ROOT)) for path in paths}
     packed = {name for name in names if ".dist-info/" not in name}
-    assert packed == files | {"hoyomusic/models/default.pth", "hoyomusic/models/default.index"}
+    # The step in C is compiled where there is a compiler, and then is in the wheel.
+    assert packed | {LIBRARY} == files | {LIBRARY} | {f"hoyomusic/models/default{end}" for end in (".pth", ".index", ".onnx")}
     wanted = re.findall(r"^Requires-Dist: ([^;\n]+)$", text, re.MULTILINE)
     assert sorted(line.replace("_", "-").lower() for line in wanted) == sorted(
         f"{name}=={version}".replace("_", "-").lower() for name, version in read_requirements().items()
@@ -142,5 +147,5 @@ def test_the_wheel_generates_from_any_folder(wheel: Path, tmp_path: Path) -> Non
         cwd=work, env={**os.environ, "PYTHONPATH": str(site)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
-    assert f"model: {site / 'hoyomusic' / 'models' / 'default.pth'}" in done.stdout
+    assert f"model: {site / 'hoyomusic' / 'models' / 'default.onnx'}" in done.stdout
     assert sorted(path.name for path in (work / "music").iterdir()) == ["mondstadt-0001-1.abc", "mondstadt-0001-1.mid"]
