@@ -97,14 +97,14 @@ def test_who_names_no_command_is_shown_them(hoyo: Hoyo, words: tuple[str, ...]) 
 
 def test_our_errors_cost_one_line(hoyo: Hoyo) -> None:
     said = hoyo("render", "nothing.abc", "-o", "x.mid")
-    assert said == (1, "", "hoyo: nothing.abc: cannot be read (No such file or directory)\n")
+    assert said == (1, "", "hoyo: nothing.abc: cannot be read (No such file or directory); name what there is and may be read\n")
 
 
 def test_debug_shows_where_an_error_arose(hoyo: Hoyo) -> None:
     said = hoyo("--debug", "render", "nothing.abc", "-o", "x.mid")
     assert said.code == 1
     assert said.err.startswith("Traceback (most recent call last):\n")
-    assert said.err.endswith("\nhoyo: nothing.abc: cannot be read (No such file or directory)\n")
+    assert said.err.endswith("\nhoyo: nothing.abc: cannot be read (No such file or directory); name what there is and may be read\n")
 
 
 def test_an_interrupt_ends_with_130_and_no_word(hoyo: Hoyo, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,7 +97,7 @@ def test_a_taken_name_is_kept(hoyo: Hoyo, tmp_path: Path) -> None:
 
 
 def test_errors(hoyo: Hoyo) -> None:
-    assert hoyo("corpus", "add", "nothing").err == "hoyo: nothing: there is no such file or folder\n"
+    assert hoyo("corpus", "add", "nothing").err == "hoyo: nothing: there is no such file or folder; name one that there is\n"
     assert hoyo("corpus", "add", BOOK, "--name", "A tune").err.startswith("hoyo: 'A tune' cannot name a corpus; ")
     said = hoyo("corpus", "stats", "--corpus", "nothing")
     assert (said.code, said.err[:60]) == (1, "hoyo: nothing: there is no corpus, file or folder of this na")

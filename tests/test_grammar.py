@@ -389,7 +389,7 @@ def test_the_header_does_not_tell_how_long_the_tune_will_be() -> None:
         ({"bars": 8, "length": 100}, "--bars and --length exclude each other; name one of them"),
         ({"bars": 0}, "--bars: 0 bars; ask for 1 to 10000"),
         ({"length": 5}, "--length: 5 tokens; ask for 24 to 100000"),
-        ({"lowest": 60, "highest": 65}, "a range of less than an octave; widen it"),
+        ({"lowest": 60, "highest": 65}, "--range: a range of less than an octave; widen it"),
         ({"form": "ABC"}, "--form: there is no form 'ABC'; choose one of AABB, AABA, through"),
         ({"form": "AABA", "bars": 2}, "--bars: 2 bars are too few for AABA; ask for 3 or more"),
         ({"form": "AABB", "length": 30}, "--length: 30 tokens are too few for AABB; ask for 32 or more"),

@@ -70,7 +70,8 @@ def describe_refusal(error: OSError | MemoryError) -> HoyoError:
     reason = error.strerror or type(error).__name__
     if error.filename is None:
         return HoyoError(f"the system refused to read or write ({reason})", remedy="look where the output goes")
-    return HoyoError(f"cannot be read or written ({reason})", where=os.fsdecode(error.filename))
+    where = os.fsdecode(error.filename)
+    return HoyoError(f"cannot be read or written ({reason})", where=where, remedy="name another file or folder")
 
 
 def describe_fault(error: BaseException) -> HoyoError:

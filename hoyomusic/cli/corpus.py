@@ -76,9 +76,11 @@ def add(
     """Remember your own tunes under a name, and say what they can teach; they stay where they are."""
     from hoyomusic.corpus import add_corpus
     from hoyomusic.errors import CorpusError
+    from hoyomusic.regions import find_region
 
     name = path.stem.lower() if name is None else name
-    corpus = add_corpus(path, name, region or "", overwrite=force)
+    nation = "" if region is None else find_region(region).name
+    corpus = add_corpus(path, name, nation, overwrite=force)
     note(f"{name} stands for {corpus.path}; train with it: hoyo train --corpus default --corpus {name}")
     try:
         counts = _load([name], False, None).statistics()

@@ -75,8 +75,8 @@ def play(
             else:
                 print(printable(name))
         return
+    generator = HoyoMusicGenerator.load(model)
     with closing(playing.open_port(port)) as opened, _ending_on_sigterm():
-        generator = HoyoMusicGenerator.load(model)
         if not quiet:
             note(f"playing to {opened.name}, seed {request.seed}; Ctrl-C ends it")
         if melody_only:

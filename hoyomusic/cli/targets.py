@@ -42,6 +42,8 @@ def plan_targets(sources: Sequence[tuple[Path, int]], out: str, formats: str | N
     it is a file, whose suffix is the format. One tune gets the very name; of several, in a folder those
     of one source are numbered after it, and beside a file's name they are numbered through.
     """
+    if not out:
+        raise UsageError("an empty name", where="--out", remedy="name a file, or a folder with a slash behind it")
     total = sum(count for _, count in sources)
     folder = Path(out)
     if formats is None and not (out.endswith(("/", "\\")) or folder.is_dir()):

@@ -48,11 +48,11 @@ def find_files(root: Path, suffixes: Sequence[str]) -> list[FoundFile]:
     try:
         mode = root.stat().st_mode
     except OSError as error:
-        raise CorpusError(f"cannot be opened ({error.strerror})", where=str(root)) from error
+        raise _unreadable("cannot be opened", root, error) from error
     if stat.S_ISREG(mode):
         return [FoundFile("", root)] if _fits(root.name, suffixes) else []
     if not stat.S_ISDIR(mode):
-        raise CorpusError("is neither a file nor a folder", where=str(root))
+        raise CorpusError("is neither a file nor a folder", where=str(root), remedy="name one of these")
     found = _walk(root, "", os.path.realpath(root), suffixes, DEEPEST_FOLDER)
     return sorted(found, key=lambda file: file.name.split("/"))
 
@@ -61,7 +61,7 @@ def _walk(folder: Path, prefix: str, home: str, suffixes: Sequence[str], depth: 
     try:
         entries = list(os.scandir(folder))
     except OSError as error:
-        raise CorpusError(f"cannot be opened ({error.strerror})", where=str(folder)) from error
+        raise _unreadable("cannot be opened", folder, error) from error
     for entry in entries:
         path = Path(entry.path)
         if entry.is_symlink() and not _stays_inside(path, home):
@@ -158,7 +158,11 @@ def _open_regular(path: Path) -> Iterator[BinaryIO]:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with os.fdopen(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise CorpusError("is not a regular file", where=str(path))
+                raise CorpusError("is not a regular file", where=str(path), remedy="name another file")
             yield file
     except OSError as error:
-        raise CorpusError(f"cannot be read ({error.strerror})", where=str(path)) from error
+        raise _unreadable("cannot be read", path, error) from error
+
+
+def _unreadable(what: str, path: Path, error: OSError) -> CorpusError:
+    return CorpusError(f"{what} ({error.strerror})", where=str(path), remedy="name what there is and may be read")

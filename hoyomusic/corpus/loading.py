@@ -6,6 +6,7 @@ does not read the shipped corpus again.
 
 from __future__ import annotations
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -31,7 +32,7 @@ from hoyomusic.corpus.registry import registered
 from hoyomusic.corpus.shipped import ShippedCorpus
 from hoyomusic.corpus.split import choose_split
 from hoyomusic.corpus.symbtr import SymbTrScores, find_scores
-from hoyomusic.errors import CorpusError
+from hoyomusic.errors import CorpusError, find_nearest
 from hoyomusic.regions import REGIONS, find_region
 
 DEFAULT = "default"
@@ -81,12 +82,14 @@ def find_source(source: str | Path) -> Source:
     if source in corpora:
         return _open_path(Path(corpora[source].path), str(source), corpora[source].region)
     path = Path(source)
-    if not path.exists():
-        known = ", ".join([DEFAULT, *corpora])
+    if not source or not os.path.exists(path):
+        known = [DEFAULT, *corpora]
+        nearest = find_nearest(str(source), known)
+        listed = f"name a path or one of: {', '.join(known)}; hoyo corpus add registers your own"
         raise CorpusError(
             "there is no corpus, file or folder of this name",
-            where=str(source),
-            remedy=f"name a path or one of: {known}; hoyo corpus add registers your own",
+            where=str(source) or repr(source),
+            remedy=listed if nearest is None else f"did you mean {nearest}?",
         )
     return _open_path(path, str(source), "")
 

@@ -66,8 +66,8 @@ def add_corpus(path: str | os.PathLike[str], name: str, region: str = "", *, ove
     if name in RESERVED_NAMES:
         raise UsageError(f"the name {name!r} is reserved", remedy="choose another name")
     target = Path(os.path.abspath(path))
-    if not (target.is_file() or target.is_dir()):
-        raise CorpusError("there is no such file or folder", where=str(path))
+    if not (os.path.isfile(target) or os.path.isdir(target)):
+        raise CorpusError("there is no such file or folder", where=str(path), remedy="name one that there is")
     corpora = registered()
     if name in corpora and not overwrite:
         raise UsageError(

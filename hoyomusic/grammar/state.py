@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from hoyomusic.errors import UsageError
+from hoyomusic.errors import UsageError, suggest
 from hoyomusic.tune import Metre
 from hoyomusic.vocab.tokens import METRES
 
@@ -60,11 +60,9 @@ class Wish:
             names = ", ".join(f"{beats}/{unit}" for beats, unit in METRES)
             raise UsageError(f"no metre {self.metre}", where="--metre", remedy=f"choose one of {names}")
         if self.highest - self.lowest < 12:
-            raise UsageError("a range of less than an octave", remedy="widen it")
+            raise UsageError("a range of less than an octave", where="--range", remedy="widen it")
         if self.form is not None and self.form not in FORMS:
-            raise UsageError(
-                f"there is no form {self.form!r}", where="--form", remedy=f"choose one of {', '.join(FORMS)}"
-            )
+            raise UsageError(f"there is no form {self.form!r}", where="--form", remedy=suggest(self.form, FORMS))
         if self.form is not None and self.bars is not None and self.bars < FORMS[self.form]:
             raise UsageError(
                 f"{self.bars} bars are too few for {self.form}",
