@@ -151,7 +151,7 @@ def test_regions_tell_what_a_model_has_learned(hoyo: Hoyo, model: Path) -> None:
         (["--key", "H"], "--key: "),
         (["--metre", "six"], "--metre: 'six' is no metre; write it as 6/8"),
         (["--metre", "0/4"], ""),
-        (["--format", "pdf"], "--format: there is no format 'pdf'; choose of "),
+        (["--format", "pdf"], "--format: there is no format 'pdf'; choose one of "),
     ],
 )
 def test_senseless_wishes_are_refused_at_once(generate: Hoyo, arguments: list[str], message: str) -> None:
