@@ -117,7 +117,7 @@ def test_what_the_reader_left_out_is_said(hoyo: Hoyo, model: Path) -> None:
         (("infill", "--bars", "3", "--region", "Atlantis"), "there is no nation 'Atlantis'; "),
         (("infill", "--bars", "3", "--particles", "0"), "--particles: 0 candidates; "),
         (("infill", "--bars", "3", "--temperature", "nan"), "temperature is nan; "),
-        (("infill", "--bars", "3", "--format", "pdf"), "--format: there is no format 'pdf'; choose of "),
+        (("infill", "--bars", "3", "--format", "pdf"), "--format: there is no format 'pdf'; choose one of "),
         (("vary", "--amount", "1.5"), "--amount: 1.5; give a share from 0 to 1"),
         (("vary", "--amount", "nan"), "--amount: nan; give a share from 0 to 1"),
         (("vary", "--amount", "0.5", "--seed", "-3"), "--seed: the seed -3; "),
