@@ -277,7 +277,7 @@ def test_form_is_stripped_from_a_prime() -> None:
         ({"seed": -1}, "--seed: the seed -1; give a whole number from 0 to 9223372036854775807"),
         ({"tempo": 5}, "--tempo: 5 crotchets a minute; ask for 20 to 400"),
         ({"range": "high"}, "--range: 'high' is no range; write it as G3-D6"),
-        ({"range": "C4-E4"}, "a range of less than an octave; widen it"),
+        ({"range": "C4-E4"}, "--range: a range of less than an octave; widen it"),
         ({"guidance": float("nan")}, "--guidance: nan; give a number from 0 to 10"),
         ({"guidance": -1.0}, "--guidance: -1; give a number from 0 to 10"),
         ({"key": "H"}, "--key: "),
