@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shlex
 from pathlib import Path
@@ -80,7 +81,7 @@ def infill(
 
     first, last = read_bars(bars)
     config = _configure(region, seed, temperature, top_k, top_p, particles)
-    targets = _plan(source, "infill", config, out, formats)
+    targets = _plan(source, "infill", config, out, formats, force)
     tune, generator = read_tune(source), _load(model)
     with count_progress() as progress:
         made = infill(generator, tune, first, last, config, progress)
@@ -112,7 +113,7 @@ def vary(
     from hoyomusic.rewriting import vary
 
     config = _configure(region, seed, temperature, top_k, top_p, particles)
-    targets = _plan(source, "vary", config, out, formats)
+    targets = _plan(source, "vary", config, out, formats, force)
     tune, generator = read_tune(source), _load(model)
     with count_progress() as progress:
         made = vary(generator, tune, amount, config, progress)
@@ -145,14 +146,23 @@ def _load(model: str | None) -> HoyoMusicGenerator:
     return HoyoMusicGenerator.load(model)
 
 
-def _plan(source: Path, what: str, config: RewritingConfig, out: str, formats: str | None) -> list[Path]:
-    """The files to write: the named one, or in a folder one a format, named after source, command and seed."""
+def _plan(
+    source: Path, what: str, config: RewritingConfig, out: str, formats: str | None, force: bool
+) -> list[Path]:
+    """The files to write: the named one, or in a folder one a format, named after source, command and seed.
+
+    Raises StorageError for one that exists, unless `force` is given: before the long work starts.
+    """
     from hoyomusic.render import SUFFIXES
+    from hoyomusic.storage import taken
 
     is_file = Path(out).suffix.lower() in SUFFIXES and not out.endswith(("/", "\\")) and not Path(out).is_dir()
     ending = f"-{what}-{config.seed:04d}"
     name = Path(short_stem(source.stem, LONGEST_STEM - len(ending)) + f"{ending}.abc")
     (targets,) = plan_targets([(name, 1)], out, formats or (None if is_file else USUAL_FORMATS))
+    for target in targets:
+        if os.path.exists(target) and not force:
+            raise taken(target)
     return targets
 
 
