@@ -55,7 +55,8 @@ class Composition:
 
     `novelty` is what it shares with the model's training tunes, where the request asked for the best or for
     novel tunes (else ask `HoyoMusicGenerator.compare`). `marks` are those of all candidates, of which number
-    `candidate` was kept; empty where there was one.
+    `candidate` was kept; empty where there was one. `remarks` tell what of a text that a model wrote is not in its
+    tune.
     """
 
     tune: Tune
@@ -67,6 +68,7 @@ class Composition:
     novelty: Novelty | None = None
     candidate: int = 0
     marks: tuple[Mark, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 class HoyoMusicGenerator:

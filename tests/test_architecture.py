@@ -51,6 +51,7 @@ FLOORS = {
     "dataset": 6,
     "export": 6,
     "generator": 6,
+    "legacy": 6,
     "provenance": 6,
     "request": 6,
     "streaming": 6,
@@ -66,6 +67,7 @@ SAME_FLOOR = {
     "abc": {"tuplets"},
     "generator": {"audition", "export", "provenance", "request", "streaming", "styling"},
     "harmony": {"score"},
+    "legacy": {"generator", "provenance", "request", "styling"},
     "model": {"normalisation", "ranks", "recurrence", "sizes"},
     "normalisation": {"ranks"},
     "provenance": {"request"},
@@ -74,11 +76,11 @@ SAME_FLOOR = {
 }
 
 # The learning side, and the rooms where it meets the music: all others work without torch.
-USES_TORCH = {"checkpoint", "device", "fit", "model", "normalisation", "ranks", "recurrence", "training"}
+USES_TORCH = {"checkpoint", "device", "fit", "legacy", "model", "normalisation", "ranks", "recurrence", "training"}
 # Told at import, these libraries cost each command its start.
 HEAVY = {"torch", "music21", "onnx", "onnxruntime", "verovio", "soundfile", "midirenderer", "matplotlib", "sklearn", "scipy"}
 GROUND = {"errors", "storage", "text"}
-MEETING_ROOMS = {"dataset", "grammar", "recall", "vocab", "styling", "provenance", "request", "streaming", "generator", "playing", "rewriting", "training", "evaluation", "cli"}
+MEETING_ROOMS = {"dataset", "grammar", "recall", "vocab", "styling", "provenance", "request", "streaming", "generator", "legacy", "playing", "rewriting", "training", "evaluation", "cli"}
 MUSIC_SIDE = {"abc", "audition", "arrangement", "corpus", "harmony", "novelty", "regions", "render", "score", "tune", "tuplets"}
 LEARNING_SIDE = {"archive", "checkpoint", "device", "export", "fit", "model", "normalisation", "ranks", "recurrence", "runtime", "samples", "sampling", "sizes", "streams"}
 

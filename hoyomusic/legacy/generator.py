@@ -1,0 +1,189 @@
+"""`CharacterGenerator`: a generator of the old program composes again, in characters, as it did.
+
+The old program foretold each character from the last `window` ones, beginning anew from a zero state, and drew it with
+p^(1/T), where p is the network's probability plus 1e-8. So it is here: going on with a state instead would be quicker,
+but the same weights would give other probabilities. What is ours is how a character is drawn from them (`sampling`,
+with a seed), and the reading: nation, key and metre are written as the head of an ABC text, the model goes on from
+there, and our reader takes the music in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from hoyomusic import abc, sampling
+from hoyomusic.abc.fields import write_key
+from hoyomusic.errors import GenerationError, UsageError
+from hoyomusic.generator import CANDIDATE_STRIDE, Composition, strip_form
+from hoyomusic.legacy.characters import CharacterMap
+from hoyomusic.legacy.sampled import SampledTune, read_sampled
+from hoyomusic.provenance import name_maker, tell_making
+from hoyomusic.regions import Region, find_region
+from hoyomusic.request import Request
+from hoyomusic.score import choose_tempo
+from hoyomusic.styling import name_tune, style
+from hoyomusic.tune import Header, Key, Tempo
+from hoyomusic.vocab import count_bars
+
+# Added to each probability before its logarithm, as the old program did.
+FLOOR = 1e-8
+# Characters of a tune where neither length nor bars are asked for, and for each bar that is.
+USUAL_LENGTH = 600
+LONGEST_BAR = 60
+# So many texts are tried for a tune before giving up.
+ATTEMPTS = 8
+# The tonic of a mode where none is asked for: keys that most tunes have.
+USUAL_TONICS = {"major": "D", "minor": "E", "dorian": "A", "mixolydian": "A", "phrygian": "E"}
+
+Predict = Callable[[list[int]], np.ndarray]
+
+
+class CharacterGenerator:
+    """A model of characters that composes; `identity` is the SHA-256 of its file.
+
+    `predict` takes the ids of one window and gives the probabilities (V,) of the character behind it.
+    """
+
+    def __init__(
+        self, predict: Predict, characters: CharacterMap, *, identity: str, path: Path
+    ) -> None:
+        self.predict = predict
+        self.characters = characters
+        self.identity = identity
+        self.path = path
+
+    def compare(self, tune: object) -> None:
+        """None: what an old generator learned from is not known."""
+
+    def compose(self, request: Request, indices: range | None = None) -> Iterator[Composition]:
+        """The tunes of a request, as `HoyoMusicGenerator.compose` gives them; their `remarks` account for the texts.
+
+        Raises UsageError for wishes that a model of characters cannot be held to, and GenerationError where none
+        of several texts has a note in it.
+        """
+        _check(request)
+        region = find_region(request.region)
+        for index in range(request.count) if indices is None else indices:
+            yield self._compose(request, region, index)
+
+    def _compose(self, request: Request, region: Region, index: int) -> Composition:
+        header, start = _write_start(request, region, index)
+        remarks = []
+        if unknown := self.characters.unknown(header + start):
+            known = self.characters.characters[0]
+            remarks.append(f"the model does not know {unknown!r}: at their places it read {known!r}")
+        tokens = 0
+        for attempt in range(ATTEMPTS):
+            text = self._sample(header + start, request, index, attempt)
+            tokens += len(text)
+            found = read_sampled(header, start + cut_tune(text))
+            if found is not None:
+                remarks.append(found.tell())
+                return self._finish(found, request, region, index, len(text), attempt, remarks)
+        raise GenerationError(
+            f"none of {ATTEMPTS} texts of {tokens} characters together holds a bar of music",
+            where=str(self.path), remedy="try another --seed or a lower --temperature",
+        )
+
+    def _sample(self, start: str, request: Request, index: int, attempt: int) -> str:
+        """What the model writes behind `start`, until it ends the tune or has written what was asked for."""
+        ids = self.characters.encode(start)
+        every = np.arange(len(self.characters.characters))
+        repetition = sampling.Repetition(request.sampling.repetition_span, len(every))
+        most = request.length or (USUAL_LENGTH if request.bars is None else LONGEST_BAR * request.bars)
+        begun = len(ids)
+        bars = 0
+        while len(ids) - begun < most:
+            logits = np.log(self.predict(self.characters.fill(ids)).astype(np.float64) + FLOOR).astype(np.float32)
+            (drawn,) = sampling.draw(
+                logits[None], [every], request.sampling, seed=request.seed,
+                tunes=[index + CANDIDATE_STRIDE * attempt], step=len(ids) - begun, repeats=repetition.marked[None],
+            )
+            repetition.take(int(drawn))
+            ids.append(int(drawn))
+            text = self.characters.decode(ids[begun:])
+            if ends_tune(text):
+                break
+            if request.bars is not None and text.endswith("|") and not text.endswith("||"):
+                bars += any(sign.isalpha() for sign in text[:-1].rpartition("|")[2])
+                if bars == request.bars:
+                    break
+        return self.characters.decode(ids[begun:])
+
+    def _finish(
+        self, found: SampledTune, request: Request, region: Region, index: int, tokens: int, attempt: int,
+        remarks: list[str],
+    ) -> Composition:
+        header = Header(
+            title=name_tune(region, request.seed, index),
+            composer="HoyoMusic",
+            region=region.name,
+            transcription=name_maker(self.identity),
+            notes=tell_making(request, index),
+        )
+        tune = replace(found.tune, header=header)
+        tempo = int(choose_tempo(tune, region, request.tempo))
+        tune = replace(tune, header=replace(header, tempo=Tempo(Fraction(1, 4), tempo)))
+        if request.bars is not None and count_bars(tune) != request.bars:
+            remarks.append(f"{request.bars} bars were asked for")
+        if attempt:
+            remarks.append(f"attempt {attempt + 1}: there was no music in what it wrote before")
+        return Composition(
+            tune, region, index, request.seed, tokens, self.identity, candidate=attempt, remarks=tuple(remarks)
+        )
+
+
+def ends_tune(text: str) -> bool:
+    """Whether a text has music, and behind it the blank line or the ``X:`` that ends a tune."""
+    return text.endswith(("\n\n", "\nX:")) and bool(cut_tune(text))
+
+
+def cut_tune(text: str) -> str:
+    """The first tune of a text that goes on behind a head: up to a blank line or an ``X:``, blank lines before it gone.
+
+    >>> cut_tune("\\nabc|\\n\\nX:2")
+    'abc|'
+    """
+    text = text.lstrip("\n")
+    ends = [place for place in (text.find("\n\n"), text.find("\nX:")) if place >= 0]
+    return text[: min(ends)] if ends else text
+
+
+def _check(request: Request) -> None:
+    """Raise UsageError for the wishes that only a grammar grants, or that need several tunes to compare."""
+    refused = {
+        "--range": request.range is not None,
+        "--form": request.form is not None,
+        "--guidance": request.guidance != 1,
+        "--candidates": request.candidates != 1,
+        "--novel": request.novel,
+    }
+    for name, wished in refused.items():
+        if wished:
+            raise UsageError(
+                "a converted model of characters cannot be held to it", where=name,
+                remedy="leave it out, or use another model",
+            )
+
+
+def _write_start(request: Request, region: Region, index: int) -> tuple[str, str]:
+    """The head of an ABC text that says what is wished for, and the bars that it begins with."""
+    wish = request.wish()
+    if region.scales and wish.tonic is not None and not request.names_mode:
+        wish = replace(wish, mode=None)
+    wish = style(region, wish, request.seed, index)
+    if request.prime is not None:
+        plain = strip_form(request.prime)
+        text = abc.write(replace(plain, header=Header(title=name_tune(region, request.seed, index))))
+        head, _, music = text.partition("\nK:")
+        key, _, music = music.partition("\n")
+        return f"{head}\nK:{key}\n", music.rstrip().rstrip("|]") + "|"
+    mode = wish.mode or "major"
+    key = Key(*(wish.tonic or (USUAL_TONICS.get(mode, "D"), 0)), mode)
+    lines = ("X:1", f"T:{name_tune(region, request.seed, index)}", f"M:{wish.metre}", "L:1/8", f"K:{write_key(key)}")
+    return "\n".join(lines) + "\n", ""
