@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hoyomusic.cli.console import examples
+from hoyomusic.cli.console import examples, say
 from hoyomusic.errors import UsageError
 
 EXAMPLES = examples(
@@ -42,4 +42,4 @@ def export(
     path = find_model(model)
     target = path.with_suffix(SUFFIX) if out is None else out
     export_model(path, target, int8=int8, overwrite=force)
-    print(f"wrote {target} ({target.stat().st_size / 1e6:.1f} MB)")
+    say(f"wrote {target} ({target.stat().st_size / 1e6:.1f} MB)")

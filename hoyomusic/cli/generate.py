@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hoyomusic.cli.console import examples, given, note, warn
+from hoyomusic.cli.console import examples, given, note, say, warn
 from hoyomusic.cli.report import Report
 from hoyomusic.cli.sources import read_tune
 from hoyomusic.cli.targets import read_formats
@@ -125,8 +125,8 @@ def generate(
             score, files = _write(made, out, suffixes, melody_only, force)
             report.add(score, files, more)
     if not as_json:
-        print(f"model: {generator.path} (sha256 {generator.identity[:12]})")
-        print(f"again: {again}" + ("" if model is None else f" --model {shlex.quote(model)}"))
+        say(f"model: {generator.path} (sha256 {generator.identity[:12]})")
+        say(f"again: {again}" + ("" if model is None else f" --model {shlex.quote(model)}"))
         if generator.path.suffix != SUFFIX and precision is None and like is None:
             _hint_export(generator.path)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hoyomusic.cli.console import count_progress, examples, given
+from hoyomusic.cli.console import count_progress, examples, given, say
 from hoyomusic.cli.generate import SEEDS_DRAWN, USUAL_FORMATS
 from hoyomusic.cli.report import Report
 from hoyomusic.cli.sources import read_tune
@@ -194,8 +194,8 @@ def _write(
         report.add(score, files, more)
     if not as_json:
         numbers = ", ".join(map(str, made.numbers)) or "none"
-        print(f"new bars: {numbers}")
-        print(f"model: {generator.path} (sha256 {generator.identity[:12]})")
+        say(f"new bars: {numbers}")
+        say(f"model: {generator.path} (sha256 {generator.identity[:12]})")
 
 
 def _say_again(command: str, config: RewritingConfig, model: str | None) -> None:
@@ -203,4 +203,4 @@ def _say_again(command: str, config: RewritingConfig, model: str | None) -> None
     from hoyomusic.rewriting import describe_config
 
     chosen = "" if model is None else f" --model {shlex.quote(model)}"
-    print(f"again: {command}{describe_config(config)} --seed {config.seed}{chosen}")
+    say(f"again: {command}{describe_config(config)} --seed {config.seed}{chosen}")
