@@ -91,6 +91,9 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     with _storage_errors(path):
         if target.is_dir():
             raise StorageError("is a folder", where=str(path), remedy="name a file")
+        if target.exists() and not target.is_file():
+            # A pipe or a device would be moved aside, or replaced.
+            raise StorageError("is not a regular file", where=str(path), remedy="name another file")
         target.parent.mkdir(parents=True, exist_ok=True)
         with _Temporary(target.parent) as probe:
             _write_new(probe, ())

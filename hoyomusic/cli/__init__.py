@@ -2,7 +2,7 @@
 
 `run` turns whatever goes wrong into one line on stderr and an exit code. `main` does so for a whole process:
 streams that are closed or full, an interrupt while Python still imports, a fault of the program itself.
-`commands` names the commands; it is imported late, so that an interrupt finds somebody who keeps quiet.
+`commands` names the commands; all imports but the quickest come late, when an interrupt finds somebody to keep it quiet.
 """
 
 from __future__ import annotations
@@ -11,18 +11,16 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from types import FrameType, TracebackType
-from typing import NoReturn
 
 INTERRUPTED = 128 + signal.SIGINT
 
 
-@dataclass
 class Settings:
     """What is said before the command's name; each call of `run` has its own."""
 
-    debug: bool = False
+    def __init__(self) -> None:
+        self.debug = False
 
 
 def run(arguments: Sequence[str], settings: Settings | None = None) -> int:
@@ -62,7 +60,7 @@ def run(arguments: Sequence[str], settings: Settings | None = None) -> int:
     return 0
 
 
-def main() -> NoReturn:
+def main() -> None:
     """The console script `hoyo`."""
     interruptible = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if interruptible:
@@ -81,23 +79,30 @@ def main() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         # A terminal that lacks Chinese signs gets question marks, not an error.
         stream.reconfigure(errors="replace")
-    settings = Settings()
+    settings, interrupts = Settings(), []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        interrupts.append(number)
+        signal.default_int_handler(number, frame)
 
     def tell_fault(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if interrupts:
+            # A library that was interrupted while it was imported says that it cannot be imported.
+            os._exit(INTERRUPTED)
         if settings.debug:
             console.show_trace(error)
         console.complain(console.describe_fault(error))
 
     sys.excepthook = tell_fault
     if interruptible:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, interrupt)
     code = run(sys.argv[1:], settings)
     if interruptible:
         # What is left is the interpreter's own end, which an interrupt would litter with tracebacks.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-    sys.exit(console.flush_output() or code)
+        signal.signal(signal.SIGINT, _leave)
+    sys.exit(console.flush_output() or (INTERRUPTED if interrupts else code))
 
 
-def _leave(number: int, frame: FrameType | None) -> NoReturn:
-    """End at once: nothing has been done yet that could be lost."""
+def _leave(number: int, frame: FrameType | None) -> None:
+    """End at once: nothing has been done yet, or all is done, and nothing is lost."""
     os._exit(INTERRUPTED)
