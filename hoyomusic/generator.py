@@ -37,11 +37,13 @@ from hoyomusic.streaming import StreamedBar, stream_bars
 from hoyomusic.styling import draw_finals, name_tune, style
 from hoyomusic.tune import Bar, Header, Note, Tempo, Tune
 from hoyomusic.vocab import Vocabulary
+from hoyomusic.vocab.characters import LAYOUT as CHARACTERS
 from hoyomusic.vocab.tokens import Kind
 
 PRECISIONS = ("auto", "int8", "fp32")
-# Streams that are stepped together; how many there are changes no tune.
-BATCH = 64
+# Streams that are stepped together; how many there are changes no tune. They begin with few, so that the first tunes
+# are soon there, and double.
+FIRST_BATCH, BATCH = 8, 64
 
 # So many further candidates are tried for a tune that may quote nothing, before giving up.
 NOVEL_ATTEMPTS = 64
@@ -104,6 +106,8 @@ class HoyoMusicGenerator:
         if step is None and precision == "int8":
             raise CheckpointError("has no int8 export", where=str(path), remedy=f"make it: hoyo export {path}")
         found = checkpoint.load_arrays(path) if step is None else step
+        if found.vocab.get("layout") == CHARACTERS:
+            raise checkpoint.OldModelError(str(path))
         vocabulary = Vocabulary.from_dict(found.vocab)
         # What is told to a step is taken for rows of its tables unlooked, in C beyond their ends as well.
         sizes = found.config
@@ -142,18 +146,20 @@ class HoyoMusicGenerator:
                 "what this model learned from is not known", where="--novel", remedy="train one with hoyo train"
             )
         primed = [] if request.prime is None else self._prime_ids(request.prime, wish)
-        tunes_at_once = max(1, BATCH // request.candidates)
         indices = range(request.count) if indices is None else indices
-        for first in range(0, len(indices), tunes_at_once):
+        streams = FIRST_BATCH
+        while indices:
+            tunes_at_once = max(1, streams // request.candidates)
             voices = [
                 self._begin(request, region, wish, index, candidate, primed)
-                for index in indices[first : first + tunes_at_once]
+                for index in indices[:tunes_at_once]
                 for candidate in range(request.candidates)
             ]
             self._sample(voices, request)
             for start in range(0, len(voices), request.candidates):
                 candidates = voices[start : start + request.candidates]
                 yield self._keep_best(candidates, request, region, wish, primed)
+            indices, streams = indices[tunes_at_once:], min(2 * streams, BATCH)
 
     def _keep_best(
         self, candidates: list[_Voice], request: Request, region: Region, wish: Wish, primed: list[int]
