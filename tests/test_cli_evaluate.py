@@ -155,7 +155,7 @@ def check_figures(found: dict, tables: str) -> None:
         (("--tunes", 4), "--tunes: 4 tunes; ask for 5 to 10000 of each nation"),
         (("--seed", -1), "--seed: the seed -1; give 0 to 1000000000000000"),
         (("--jobs", 0), "--jobs: 0 processes; ask for 1 to 64"),
-        (("--region", "Atlantis"), "there is no nation 'Atlantis'; choose one of "),
+        (("--region", "Atlantis"), "there is no nation 'Atlantis'; "),
         (("--guidance", 11), "--guidance: 11; give a number from 0 to 10"),
         (("--temperature", -1), "temperature is -1.0; give a number from 0 to 100"),
     ],

@@ -61,7 +61,7 @@ class Network(nn.Module):
         self.register_buffer("starts", torch.from_numpy(np.concatenate(([0], starts[:-1]))), persistent=False)
         self.tables = nn.Parameter(torch.zeros(int(starts[-1]), config.embedding))
         widths = [config.embedding] + [config.hidden] * config.layers
-        self.layers = nn.ModuleList(Layer(width, config.hidden) for width in widths[:-1])
+        self.layers = nn.ModuleList(Layer(width, config.hidden, "batch") for width in widths[:-1])
         self.output_weight = nn.Parameter(torch.empty(config.vocabulary + len(self.chosen), config.hidden))
         self.output_bias = nn.Parameter(torch.zeros(config.vocabulary + len(self.chosen)))
         self.trust = nn.Parameter(torch.zeros(max(len(self.chosen), 1), STRENGTHS))
