@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from hoyomusic.model import HoyoMusicLSTM
 
 FORMAT = "hoyomusic"
+# What a model that was converted from Keras says instead (`legacy`).
+CONVERTED_FORMAT = "hoyomusic-converted"
 VERSION = 1
 ENTRIES = ("format", "version", "config", "vocab", "weights", "provenance", "training")
 # Weights beyond this are no music, and what is computed from them need not be finite.
@@ -54,6 +56,16 @@ DEFAULT_MODEL = Path("models/default.pth")
 
 # Older version -> the function that makes its dict one of the next version.
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+
+
+class OldModelError(CheckpointError):
+    """A model of the old program, converted or trained on from there, where one that writes tokens was expected."""
+
+    def __init__(self, file: str) -> None:
+        super().__init__(
+            "comes from the old program, and writes no tokens", where=file,
+            remedy="hoyo generate takes it, and so do hoyo resume and hoyo train --from",
+        )
 
 
 @dataclass(frozen=True)
@@ -159,6 +171,8 @@ def find_default_model() -> Path:
 def _read(content: archive.Archive, file: str) -> Checkpoint:
     """The checkpoint that plain values describe; every part checked against its contract."""
     values = content.values
+    if type(values) is dict and values.get("format") == CONVERTED_FORMAT:
+        raise OldModelError(file)
     if type(values) is not dict or values.get("format") != FORMAT:
         raise fault(file, "is no HoyoMusic model")
     version = values.get("version")

@@ -26,7 +26,8 @@ from hoyomusic.grammar import clocks
 from hoyomusic.recall import SOURCES, recall
 from hoyomusic.regions import find_learned
 from hoyomusic.samples import Samples, token_type
-from hoyomusic.vocab import Vocabulary
+from hoyomusic.vocab.characters import LAYOUT as CHARACTERS
+from hoyomusic.vocab.characters import AnyVocabulary
 
 TOKEN = token_type(SOURCES)
 
@@ -69,7 +70,7 @@ class Dataset:
 class Encoder:
     """Turns tunes into tokens, one after the other; here remain a few bytes of each, and the account of all."""
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: AnyVocabulary) -> None:
         self._vocabulary = vocabulary
         self._lengths, self._regions, self._judging = array("I"), array("B"), array("B")
         self._seen: Counter[int] = Counter()
@@ -128,7 +129,7 @@ class Encoder:
         }
 
 
-def prepare(corpus: Corpus, vocabulary: Vocabulary) -> Dataset:
+def prepare(corpus: Corpus, vocabulary: AnyVocabulary) -> Dataset:
     """The tokens of every tune of a corpus, in memory; tunes that cannot be said are counted by reason.
 
     Raises TrainingError when nothing is left to learn from or to validate with.
@@ -140,7 +141,7 @@ def prepare(corpus: Corpus, vocabulary: Vocabulary) -> Dataset:
 
 
 def load_dataset(
-    vocabulary: Vocabulary,
+    vocabulary: AnyVocabulary,
     sources: Sequence[str] = ("default",),
     *,
     hoyomusic: str | None | bool = False,
@@ -172,7 +173,7 @@ def load_dataset(
     return replace(dataset, statistics={**dataset.statistics, "notices": list(cache.notices)})
 
 
-def keep_dataset(corpus: Corpus, vocabulary: Vocabulary, cache: Cache, name: str, key: str) -> bool:
+def keep_dataset(corpus: Corpus, vocabulary: AnyVocabulary, cache: Cache, name: str, key: str) -> bool:
     """Write the dataset of a corpus into the cache, tune by tune; False where the disk does not take it."""
     encoder = Encoder(vocabulary)
     return cache.store_mapped(
@@ -217,10 +218,14 @@ def _build(
     )
 
 
-def _lay_out(vocabulary: Vocabulary, ids: Sequence[int]) -> np.ndarray:
+def _lay_out(vocabulary: AnyVocabulary, ids: Sequence[int]) -> np.ndarray:
     """One tune's tokens."""
-    tokens = np.empty(len(ids), TOKEN)
+    tokens = np.zeros(len(ids), TOKEN)
+    tokens["id"] = ids
+    if vocabulary.layout == CHARACTERS:
+        # Clock and recall are told of tokens alone.
+        return tokens
     recalled = recall(vocabulary, ids)
-    tokens["id"], tokens["clock"] = ids, clocks(vocabulary, ids)
+    tokens["clock"] = clocks(vocabulary, ids)
     tokens["guess"], tokens["agreement"] = recalled[..., 0], recalled[..., 1]
     return tokens

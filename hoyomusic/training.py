@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from hoyomusic import __version__, novelty
-from hoyomusic.checkpoint import DEFAULT_MODEL, USER_MODEL, Checkpoint, load, save
+from hoyomusic.checkpoint import DEFAULT_MODEL, USER_MODEL, Checkpoint, OldModelError, load, save
 from hoyomusic.dataset import Dataset, load_dataset
 from hoyomusic.device import choose_device, tune_allocator
 from hoyomusic.errors import StorageError, TrainingError, UsageError, VocabularyError
@@ -31,6 +31,8 @@ from hoyomusic.recall import SOURCES
 from hoyomusic.regions import REGIONS
 from hoyomusic.storage import check_room, check_writable, hold, keep_numbered, remove_leftovers
 from hoyomusic.vocab import Vocabulary
+from hoyomusic.vocab.characters import LAYOUT as CHARACTERS
+from hoyomusic.vocab.characters import AnyVocabulary, read_vocabulary
 
 PROGRAM = f"HoyoMusic {__version__}"
 # A checkpoint holds the weights, their average, the best, and two moments of each; its disk must have room for three.
@@ -130,8 +132,8 @@ def _train(
     progress: Callable[[str, int], None] | None,
     ranks: Ranks,
 ) -> FitState:
-    started = None if config.start is None else load(config.start)
-    vocabulary = Vocabulary.build(config.layout) if started is None else Vocabulary.from_dict(started.vocab)
+    started = None if config.start is None else _load_start(config.start)
+    vocabulary = Vocabulary.build(config.layout) if started is None else read_vocabulary(started.vocab)
     if started is None:
         sizes = ModelConfig(
             vocabulary=len(vocabulary),
@@ -147,7 +149,8 @@ def _train(
         )
     else:
         sizes = replace(
-            started.config, dropout=config.dropout, weight_dropout=config.weight_dropout, recalls=SOURCES
+            started.config, dropout=config.dropout, weight_dropout=config.weight_dropout,
+            recalls=0 if vocabulary.layout == CHARACTERS else SOURCES,
         )
     _check_room(config.out, sizes, ranks)
     dataset = _read(config, vocabulary, on_event, progress, ranks)
@@ -175,6 +178,8 @@ def resume(
     `learning_rate` replaces the present one: a lower one settles what a higher one has found. Another
     number of processes (`ranks`) than before may go on.
 
+    A model of the old program has no run of ours: one begins, on the default corpus, with its weights.
+
     Raises TrainingError for a model without a training state, a run that is finished, and a corpus or program that
     is no longer the same, unless `force` says to go on all the same; StorageError where another process holds the
     file or the disk has no room. What else is another (torch, device, threads) `RunStarted` tells.
@@ -193,7 +198,14 @@ def _resume(
     progress: Callable[[str, int], None] | None,
     ranks: Ranks,
 ) -> FitState:
-    checkpoint = load(path)
+    wished = {"epochs": epochs, "learning_rate": learning_rate}
+    wished = {name: value for name, value in wished.items() if value is not None}
+    try:
+        checkpoint = load(path)
+    except OldModelError:
+        on_event(GoesOnDifferently(("a model of the old program: a run of ours begins with its weights",)))
+        config = TrainingConfig(start=path, out=path, fit=FitConfig(**wished))
+        return _train(config, on_event, should_stop, progress, ranks)
     if checkpoint.training is None or "fit" not in checkpoint.training:
         raise TrainingError(
             "this model carries no training state",
@@ -201,8 +213,7 @@ def _resume(
             remedy=f"train it further: hoyo train --from {path}",
         )
     state = FitState.from_dict(checkpoint.training["fit"])
-    wished = {"epochs": epochs, "learning_rate": learning_rate}
-    settings = FitConfig(**{**state.config, **{name: value for name, value in wished.items() if value is not None}})
+    settings = FitConfig(**{**state.config, **wished})
     if learning_rate is not None:
         state.learning_rate, state.retreats = learning_rate, 0
     if state.epoch >= settings.epochs:
@@ -217,7 +228,7 @@ def _resume(
             remedy=f"train it further: hoyo train --from {path}",
         )
     try:
-        vocabulary = Vocabulary.from_dict(checkpoint.vocab)
+        vocabulary = read_vocabulary(checkpoint.vocab)
     except VocabularyError as error:
         raise TrainingError(error.message, where=str(path), remedy=error.remedy) from error
     _check_room(path, checkpoint.config, ranks)
@@ -236,6 +247,16 @@ def _resume(
     with _memory_for(checkpoint.config):
         model = HoyoMusicLSTM(checkpoint.config)
     return _run(config, model, vocabulary, dataset, state, on_event, should_stop, ranks)
+
+
+def _load_start(path: Path) -> Checkpoint:
+    """The model whose weights a run begins with; one of the old program as what it is in ours."""
+    try:
+        return load(path)
+    except OldModelError:
+        from hoyomusic.legacy.sequence import read_sequence
+
+        return read_sequence(path)
 
 
 def _alone_with(path: Path, ranks: Ranks, *, must_exist: bool = False) -> AbstractContextManager[None]:
@@ -273,7 +294,7 @@ def _describe_differences(provenance: dict[str, Any], dataset: Dataset) -> dict[
 
 def _read(
     config: TrainingConfig,
-    vocabulary: Vocabulary,
+    vocabulary: AnyVocabulary,
     on_event: Callable[[RunEvent], None],
     progress: Callable[[str, int], None] | None,
     ranks: Ranks,
@@ -308,7 +329,7 @@ def _read(
 def _run(
     config: TrainingConfig,
     model: HoyoMusicLSTM,
-    vocabulary: Vocabulary,
+    vocabulary: AnyVocabulary,
     dataset: Dataset,
     state: FitState | None,
     on_event: Callable[[RunEvent], None],
@@ -381,8 +402,8 @@ def _run(
         save=write_or_stop,
         ranks=ranks,
     )
-    # Layer normalisation is for comparison only: such a model makes no tunes.
-    if ranks.first and model.config.norm == "batch":
+    # Layer normalisation is for comparison only: such a model makes no tunes. One of characters is not exported.
+    if ranks.first and model.config.norm == "batch" and vocabulary.layout != CHARACTERS:
         export_model(config.out)
     return state
 

@@ -72,7 +72,7 @@ SAME_FLOOR = {
     "normalisation": {"ranks"},
     "provenance": {"request"},
     "rewriting": {"generator", "provenance", "request"},
-    "training": {"dataset", "export"},
+    "training": {"dataset", "export", "legacy"},
 }
 
 # The learning side, and the rooms where it meets the music: all others work without torch.

@@ -1,15 +1,13 @@
-"""`CharacterGenerator`: a generator of the old program composes again, in characters, as it did.
+"""`CharacterGenerator`: a generator of the old program composes again, in characters.
 
-The old program foretold each character from the last `window` ones, beginning anew from a zero state, and drew it with
-p^(1/T), where p is the network's probability plus 1e-8. So it is here: going on with a state instead would be quicker,
-but the same weights would give other probabilities. What is ours is how a character is drawn from them (`sampling`,
-with a seed), and the reading: nation, key and metre are written as the head of an ABC text, the model goes on from
-there, and our reader takes the music in it.
+Nation, key and metre are written as the head of an ABC text, the model goes on from there (`foretelling`), with a
+seed each character is drawn as all is drawn here (`sampling`), and our reader takes the music in what was written
+(`sampled`). Unlike a grammar that cannot promise a wish; what became of it is told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -20,7 +18,7 @@ from hoyomusic import abc, sampling
 from hoyomusic.abc.fields import write_key
 from hoyomusic.errors import GenerationError, UsageError
 from hoyomusic.generator import CANDIDATE_STRIDE, Composition, strip_form
-from hoyomusic.legacy.characters import CharacterMap
+from hoyomusic.legacy.foretelling import CharacterModel
 from hoyomusic.legacy.sampled import SampledTune, read_sampled
 from hoyomusic.provenance import name_maker, tell_making
 from hoyomusic.regions import Region, find_region
@@ -30,8 +28,6 @@ from hoyomusic.styling import name_tune, style
 from hoyomusic.tune import Header, Key, Tempo
 from hoyomusic.vocab import count_bars
 
-# Added to each probability before its logarithm, as the old program did.
-FLOOR = 1e-8
 # Characters of a tune where neither length nor bars are asked for, and for each bar that is.
 USUAL_LENGTH = 600
 LONGEST_BAR = 60
@@ -40,22 +36,20 @@ ATTEMPTS = 8
 # The tonic of a mode where none is asked for: keys that most tunes have.
 USUAL_TONICS = {"major": "D", "minor": "E", "dorian": "A", "mixolydian": "A", "phrygian": "E"}
 
-Predict = Callable[[list[int]], np.ndarray]
-
 
 class CharacterGenerator:
     """A model of characters that composes; `identity` is the SHA-256 of its file.
 
-    `predict` takes the ids of one window and gives the probabilities (V,) of the character behind it.
+    `learned` are the nations whose label it hears beside the text.
     """
 
     def __init__(
-        self, predict: Predict, characters: CharacterMap, *, identity: str, path: Path
+        self, model: CharacterModel, *, identity: str, path: Path, learned: Sequence[str] = ()
     ) -> None:
-        self.predict = predict
-        self.characters = characters
+        self.model = model
         self.identity = identity
         self.path = path
+        self.learned = frozenset(learned)
 
     def compare(self, tune: object) -> None:
         """None: what an old generator learned from is not known."""
@@ -72,14 +66,13 @@ class CharacterGenerator:
             yield self._compose(request, region, index)
 
     def _compose(self, request: Request, region: Region, index: int) -> Composition:
-        header, start = _write_start(request, region, index)
+        header, start = _write_start(request, region, index, titled=self.model.takes_titles)
         remarks = []
-        if unknown := self.characters.unknown(header + start):
-            known = self.characters.characters[0]
-            remarks.append(f"the model does not know {unknown!r}: at their places it read {known!r}")
+        if unknown := self.model.unknown(header + start):
+            remarks.append(f"the model does not know the characters {unknown!r} of what it was to begin with")
         tokens = 0
         for attempt in range(ATTEMPTS):
-            text = self._sample(header + start, request, index, attempt)
+            text = self._sample(header + start, request, region, index, attempt)
             tokens += len(text)
             found = read_sampled(header, start + cut_tune(text))
             if found is not None:
@@ -90,30 +83,24 @@ class CharacterGenerator:
             where=str(self.path), remedy="try another --seed or a lower --temperature",
         )
 
-    def _sample(self, start: str, request: Request, index: int, attempt: int) -> str:
+    def _sample(self, start: str, request: Request, region: Region, index: int, attempt: int) -> str:
         """What the model writes behind `start`, until it ends the tune or has written what was asked for."""
-        ids = self.characters.encode(start)
-        every = np.arange(len(self.characters.characters))
+        writing = self.model.begin(start, region.label if region.name in self.learned else 0)
+        every = np.arange(len(self.model.characters))
         repetition = sampling.Repetition(request.sampling.repetition_span, len(every))
         most = request.length or (USUAL_LENGTH if request.bars is None else LONGEST_BAR * request.bars)
-        begun = len(ids)
-        bars = 0
-        while len(ids) - begun < most:
-            logits = np.log(self.predict(self.characters.fill(ids)).astype(np.float64) + FLOOR).astype(np.float32)
+        text, bars = "", 0
+        while len(text) < most and not ends_tune(text) and bars != request.bars:
             (drawn,) = sampling.draw(
-                logits[None], [every], request.sampling, seed=request.seed,
-                tunes=[index + CANDIDATE_STRIDE * attempt], step=len(ids) - begun, repeats=repetition.marked[None],
+                writing.logits()[None], [every], request.sampling, seed=request.seed,
+                tunes=[index + CANDIDATE_STRIDE * attempt], step=len(text), repeats=repetition.marked[None],
             )
             repetition.take(int(drawn))
-            ids.append(int(drawn))
-            text = self.characters.decode(ids[begun:])
-            if ends_tune(text):
-                break
-            if request.bars is not None and text.endswith("|") and not text.endswith("||"):
+            writing.take(int(drawn))
+            text += self.model.characters[drawn]
+            if text.endswith("|"):
                 bars += any(sign.isalpha() for sign in text[:-1].rpartition("|")[2])
-                if bars == request.bars:
-                    break
-        return self.characters.decode(ids[begun:])
+        return text
 
     def _finish(
         self, found: SampledTune, request: Request, region: Region, index: int, tokens: int, attempt: int,
@@ -171,19 +158,20 @@ def _check(request: Request) -> None:
             )
 
 
-def _write_start(request: Request, region: Region, index: int) -> tuple[str, str]:
-    """The head of an ABC text that says what is wished for, and the bars that it begins with."""
+def _write_start(request: Request, region: Region, index: int, *, titled: bool) -> tuple[str, str]:
+    """The head of an ABC text that says what is wished for, `titled` or not, and the bars that it begins with."""
+    title = name_tune(region, request.seed, index) if titled else ""
     wish = request.wish()
     if region.scales and wish.tonic is not None and not request.names_mode:
         wish = replace(wish, mode=None)
     wish = style(region, wish, request.seed, index)
     if request.prime is not None:
         plain = strip_form(request.prime)
-        text = abc.write(replace(plain, header=Header(title=name_tune(region, request.seed, index))))
+        text = abc.write(replace(plain, header=Header(title=title)))
         head, _, music = text.partition("\nK:")
         key, _, music = music.partition("\n")
         return f"{head}\nK:{key}\n", music.rstrip().rstrip("|]") + "|"
     mode = wish.mode or "major"
     key = Key(*(wish.tonic or (USUAL_TONICS.get(mode, "D"), 0)), mode)
-    lines = ("X:1", f"T:{name_tune(region, request.seed, index)}", f"M:{wish.metre}", "L:1/8", f"K:{write_key(key)}")
+    lines = ["X:1", *([f"T:{title}"] if title else []), f"M:{wish.metre}", "L:1/8", f"K:{write_key(key)}"]
     return "\n".join(lines) + "\n", ""
