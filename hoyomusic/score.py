@@ -20,7 +20,7 @@ from fractions import Fraction
 from math import lcm
 from typing import NamedTuple
 
-from hoyomusic.errors import UsageError
+from hoyomusic.errors import TuneError, UsageError
 from hoyomusic.regions import REGIONS, TEYVAT, Region
 from hoyomusic.tune import Key, Metre, Tune
 
@@ -37,6 +37,9 @@ SLOWEST, FASTEST = 5, 1000
 # A timeline's parts of a whole note are so many at least, or a multiple: 20 a tick. Accompaniments are written in
 # hundredths of quavers, and looked at in halves and quarters; so are the parts that a metre names.
 PARTS, PARTS_PER_UNIT = 20 * TICKS_PER_WHOLE, 80
+# Beyond these a tune is made to exhaust who plays it: a day of music, and times of more digits than numbers have.
+MOST_PLAYED_NOTES, LONGEST_PLAYED = 200_000, 50_000
+MOST_PARTS = 10**18
 
 # The largest numerator that a MIDI reader can be expected to show.
 MAXIMUM_BEATS = 64
@@ -191,7 +194,10 @@ def _parts_for(tune: Tune, times: Iterable[Fraction] = ()) -> int:
     units = {metre.unit for metre in (tune.metre, *(bar.metre for bar in tune.bars)) if metre is not None}
     denominators = {note.length.denominator for bar in tune.bars for note in bar.notes}
     denominators |= {time.denominator for time in times}
-    return lcm(PARTS, *(PARTS_PER_UNIT * unit for unit in units), *(4 * each for each in denominators))
+    parts = lcm(PARTS, *(PARTS_PER_UNIT * unit for unit in units), *(4 * each for each in denominators))
+    if parts > MOST_PARTS:
+        raise TuneError("divides a whole note in too many ways at once", remedy="write lengths with common divisors")
+    return parts
 
 
 def in_parts(time: Fraction, whole: int) -> int:
@@ -217,6 +223,13 @@ def _play_bars(tune: Tune, whole: int) -> list[PlayedBar]:
     order = tune.play_order()
     metres, keys = tune.metres(), tune.keys()
     lengths = [sum(in_parts(note.length, whole) for note in bar.notes) for bar in tune.bars]
+    if (
+        sum(len(tune.bars[index].notes) for index in order) > MOST_PLAYED_NOTES
+        or sum(lengths[index] for index in order) > LONGEST_PLAYED * whole
+    ):
+        raise TuneError(
+            f"plays more than {MOST_PLAYED_NOTES} notes or {LONGEST_PLAYED} whole notes", remedy="repeat less of it"
+        )
     full = {metre: in_parts(metre.length, whole) for metre in set(metres) if metre is not None}
     marked = any(bar.opens or bar.closes or bar.double or bar.part for bar in tune.bars[:-1])
     found: list[PlayedBar] = []

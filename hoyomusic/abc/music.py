@@ -82,6 +82,7 @@ class Music:
         self.part = ""
         self.named_endings = 0
         self.rest_bars = 0
+        self.count = 0  # notes and rests read so far
 
     @property
     def begun(self) -> bool:
@@ -191,6 +192,7 @@ class Music:
             self.tuplet_left -= 1
         self.last = [pitches, numerator, denominator, ties, self.graces, self.symbol]
         self.bar.notes.append(self.last)
+        self.count += 1
         self.open_ties = ties
         self.graces, self.symbol = (), ""
 

@@ -20,6 +20,8 @@ from hoyomusic.tune import Header, Note, Tempo, Tune
 
 MAXIMUM_LINE = 10_000  # characters
 MAXIMUM_TEXT = 2_000  # characters of one text of the header
+MAXIMUM_LINES_OF_NOTES = 50  # N: fields that are kept
+MAXIMUM_NOTES = 1_000_000  # of all tunes of a text that are kept together, and of one tune
 
 
 class Notice(NamedTuple):
@@ -38,11 +40,15 @@ class Reading(NamedTuple):
 
 
 def read(text: str, *, source: str | None = None) -> list[Reading]:
-    """All tunes of a text with their notices; raises AbcError at the first that cannot be read."""
+    """All tunes of a text with their notices; raises AbcError at the first that cannot be read, or for too many."""
     readings = []
+    notes = 0
     for reading in read_each(text, source=source):
         if isinstance(reading, AbcError):
             raise reading
+        notes += sum(len(bar.notes) for bar in reading.tune.bars)
+        if notes > MAXIMUM_NOTES:
+            raise AbcError(f"more than {MAXIMUM_NOTES} notes", where=source, remedy="give its tunes in several files")
         readings.append(reading)
     return readings
 
@@ -145,6 +151,8 @@ class _TuneReader:
                 self._header_line(line)
             elif not _FIELD.match(line) or _MUSIC_LINE.match(line):
                 self.music.read_line(line)
+                if self.music.count > MAXIMUM_NOTES:
+                    raise AbcError(f"a tune of more than {MAXIMUM_NOTES} notes", remedy="cut it")
             else:
                 self._body_field(line[0], line[2:].strip())
         self.place.column = 0
@@ -280,7 +288,7 @@ class _TuneReader:
             origin=joined["origin"],
             rhythm=joined["rhythm"],
             source=joined["source"] or joined["book"],
-            notes="\n".join(texts["notes"]),
+            notes="\n".join(texts["notes"][:MAXIMUM_LINES_OF_NOTES]),
             transcription=joined["transcription"],
             region=self.region,
             tempo=self.tempo,

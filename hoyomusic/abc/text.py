@@ -7,6 +7,8 @@ import re
 import unicodedata
 from typing import NamedTuple
 
+from hoyomusic.errors import AbcError
+
 # U+0080..U+009F are control codes that no title holds: their presence says that code page 437 was read as latin-1.
 _DAMAGED_FIELD = re.compile(r"^[A-Za-z+]:[^\n]*[\x80-\x9f][^\n]*$", re.MULTILINE)
 _DAMAGE = re.compile(r"[\x80-\x9f]")
@@ -15,6 +17,7 @@ _DAMAGE = re.compile(r"[\x80-\x9f]")
 _UNCOMMENTED = re.compile(r"(?:[^%\\]|\\.?)*")
 
 _FILE_FIELD = re.compile(r"[CLMOQRSZ]:")
+MAXIMUM_TUNES = 500_000  # in one text
 MAXIMUM_FILE_FIELDS = 10
 MAXIMUM_FILE_FIELD = 100  # characters; every tune of the file carries them
 
@@ -64,9 +67,12 @@ def cut(text: str) -> list[Piece]:
     """The tunes of a normalised text: each starts at an ``X:`` at a line's start.
 
     Without any ``X:`` the whole text is one tune, or none where it has only blank lines and comments.
+    Raises AbcError for more than `MAXIMUM_TUNES`.
     """
     lines = text.split("\n")
     starts = [index for index, line in enumerate(lines) if line.startswith("X:")]
+    if len(starts) > MAXIMUM_TUNES:
+        raise AbcError(f"a text of more than {MAXIMUM_TUNES} tunes", remedy="cut it into several files")
     if not starts:
         first = next((index for index, line in enumerate(lines) if line.strip() and not line.startswith("%")), None)
         return [] if first is None else [Piece(first + 1, lines[first:], [])]

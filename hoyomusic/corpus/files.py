@@ -13,7 +13,7 @@ import os
 import stat
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -24,6 +24,8 @@ MEGABYTE = 2**20
 
 # A packed file may grow to this many times its size; ABC text grows about 4 times.
 LARGEST_RATIO = 100
+# An xz file says how much memory it wants to be unpacked with; the largest of its usual settings asks for 65 MiB.
+MOST_UNPACKING_MEMORY = 100 * MEGABYTE
 
 
 class FoundFile(NamedTuple):
@@ -66,11 +68,15 @@ def _walk(folder: Path, prefix: str, home: str, suffixes: Sequence[str], depth: 
         path = Path(entry.path)
         if entry.is_symlink() and not _stays_inside(path, home):
             continue
-        if entry.is_dir():
+        try:
+            is_folder, is_file = entry.is_dir(), entry.is_file()
+        except OSError:  # a link to itself
+            continue
+        if is_folder:
             # Links to folders would show files twice, or without end.
             if depth and not entry.is_symlink():
                 yield from _walk(path, f"{prefix}{entry.name}/", home, suffixes, depth - 1)
-        elif entry.is_file() and _fits(entry.name, suffixes):
+        elif is_file and _fits(entry.name, suffixes):
             yield FoundFile(prefix + entry.name, path)
 
 
@@ -104,8 +110,40 @@ def open_file(path: Path, limit: int) -> Iterator[BinaryIO]:
             raise CorpusError(f"is no whole {name} archive", where=str(path)) from error
 
 
+class _UnpackedXz:
+    """What an xz file holds, piece by piece; unlike `lzma.LZMAFile` with a limit to the memory that it may ask for."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._packed = b""
+        self._unpacker = lzma.LZMADecompressor(lzma.FORMAT_XZ, MOST_UNPACKING_MEMORY)
+
+    def read(self, size: int) -> bytes:
+        while size:
+            if self._unpacker.eof:
+                self._packed = (self._unpacker.unused_data + self._packed).lstrip(b"\0") or self._take().lstrip(b"\0")
+                if not self._packed:
+                    return b""
+                self._unpacker = lzma.LZMADecompressor(lzma.FORMAT_XZ, MOST_UNPACKING_MEMORY)
+            elif self._unpacker.needs_input and not self._packed:
+                self._packed = self._take()
+                if not self._packed:
+                    raise EOFError("an xz file that ends too soon")
+            data = self._unpacker.decompress(self._packed, size)
+            self._packed = b""
+            if data:
+                return data
+        return b""
+
+    def _take(self) -> bytes:
+        return self._file.read(MEGABYTE)
+
+
 # Suffix -> what a packed file is called, and the file that unpacks it.
-_UNPACKERS = {".gz": ("gzip", lambda file: gzip.GzipFile(fileobj=file)), ".xz": ("xz", lzma.LZMAFile)}
+_UNPACKERS = {
+    ".gz": ("gzip", lambda file: gzip.GzipFile(fileobj=file)),
+    ".xz": ("xz", lambda file: nullcontext(_UnpackedXz(file))),
+}
 
 
 class _Limited:

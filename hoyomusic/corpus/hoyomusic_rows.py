@@ -8,13 +8,12 @@ fields `prompt` (control codes that repeat what the music says: ignored), `data`
 from __future__ import annotations
 
 import csv
-import io
 import json
 import re
 from collections.abc import Callable, Iterator
 from importlib import util
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from hoyomusic.abc import parse_each
 from hoyomusic.corpus.cache import digest
@@ -28,7 +27,10 @@ from hoyomusic.regions import find_region
 LICENCE = "CC BY-NC-ND 4.0 (hoyoMusic): non-commercial, no derivatives"
 
 LARGEST_FILE = 1024 * MEGABYTE
+LARGEST_JSON = 64 * MEGABYTE
 LONGEST_ROW = MEGABYTE
+USUAL_ROW = 4096
+MOST_ROWS = 1_000_000
 
 PLAIN_SUFFIXES = (".jsonl", ".json", ".csv", ".jsonl.gz", ".json.gz", ".csv.gz")
 ARROW_SUFFIXES = (".parquet", ".arrow")
@@ -45,6 +47,12 @@ EMPTY_DATA = "data empty"
 HTML_DATA = "data is a web page"
 BAD_METRE = "metre with a zero or without numbers"
 UNKNOWN_LABEL = "label is no nation"
+
+# The beginning of a list, or of an object whose entry ``data`` is one, behind entries that are no lists.
+_SCALAR = r'(?:"[^"\\]*"|true|false|null|[-+.0-9eE]+)'
+_LIST_BEGINS = re.compile(rf'\s*(?:\[|\{{(?:\s*"[^"\\]*"\s*:\s*{_SCALAR}\s*,){{0,100}}\s*"data"\s*:\s*\[)')
+_BLANKS = re.compile(r"\s*")
+_DECODER = json.JSONDecoder()
 
 _KEY_FIELD = re.compile(r"^\s*K:", re.MULTILINE)
 _METRE_FIELD = re.compile(r"(?:^|\[)\s*M:([^\]\n%]*)", re.MULTILINE)
@@ -101,6 +109,8 @@ class HoyoMusicRows:
         """One reading a row, named ``source/file#row`` with rows counted from 1."""
         for file in self.files:
             for number, row in enumerate(_read_rows(file), start=1):
+                if number > MOST_ROWS:
+                    raise CorpusError(f"holds more than {MOST_ROWS} rows", where=str(file.path), remedy="cut it")
                 yield read_row(row, file.place(self.name, number), self._region)
 
 
@@ -182,24 +192,64 @@ def _load_json(data: bytes) -> Any:
 
 
 def _read_json(path: Path) -> Iterator[Any]:
-    value = _load_json(read_file(path, LARGEST_FILE))
-    if isinstance(value, dict) and isinstance(value.get("data"), list):
-        value = value["data"]
-    if not isinstance(value, list):
-        raise CorpusError("holds no list of rows", where=str(path), remedy='rows are a JSON list or {"data": [...]}')
-    yield from value
+    """The rows of a list one by one: what a small file says in lists of lists can be 25 times as large in memory."""
+    text = read_file(path, LARGEST_JSON).decode("utf-8-sig", "replace")
+    beginning = _LIST_BEGINS.match(text)
+    place = -1 if beginning is None else _skip_blanks(text, beginning.end())
+    while place >= 0 and text[place : place + 1] != "]":
+        row, place = _take_row(text, place)
+        if place < 0:
+            break
+        yield row
+        place = _skip_blanks(text, place)
+        if text[place : place + 1] == ",":
+            place = _skip_blanks(text, place + 1)
+        elif text[place : place + 1] != "]":
+            place = -1
+    if place < 0:
+        raise CorpusError(
+            "holds no list of rows", where=str(path), remedy='rows are a JSON list or {"data": [...]}, or a line each'
+        )
+
+
+def _take_row(text: str, place: int) -> tuple[Any, int]:
+    """The JSON value at `place` and the place behind it, which is -1 where there is none, or one that is too long."""
+    length = USUAL_ROW
+    while length <= 2 * LONGEST_ROW:
+        piece = text[place : place + length]
+        try:
+            row, end = _DECODER.raw_decode(piece)
+        except (ValueError, RecursionError):
+            end = -1
+        if end >= 0 and (end < len(piece) or place + end == len(text)):
+            return row, place + end
+        if len(piece) < length:
+            break
+        length *= 2
+    return None, -1
+
+
+def _skip_blanks(text: str, place: int) -> int:
+    return _BLANKS.match(text, place).end()
 
 
 def _read_csv(path: Path) -> Iterator[Any]:
-    text = read_file(path, LARGEST_FILE).decode("utf-8-sig", "replace")
-    rows = csv.DictReader(io.StringIO(text, newline=""))
-    while True:
-        try:
-            yield next(rows)
-        except StopIteration:
-            return
-        except csv.Error:
-            yield Refused(LONG_ROW)
+    with open_file(path, LARGEST_FILE) as file:
+        rows = csv.DictReader(_read_lines(file))
+        while True:
+            try:
+                yield next(rows)
+            except StopIteration:
+                return
+            except csv.Error:
+                yield Refused(LONG_ROW)
+
+
+def _read_lines(file: BinaryIO) -> Iterator[str]:
+    encoding = "utf-8-sig"
+    while line := file.readline(LONGEST_ROW):
+        yield line.decode(encoding, "replace")
+        encoding = "utf-8"
 
 
 def _read_parquet(path: Path) -> Iterator[Any]:

@@ -26,6 +26,8 @@ SAMPLE_RATE = 48_000
 TARGET_LUFS = -16.0
 PEAK_DBFS = -1.0
 SOUNDFONT = "TimGM6mb.sf2"
+# Each second takes 3 MB of memory until it is written.
+LONGEST = 1200
 
 # How soundfile calls each suffix: file format, sample format.
 FORMATS = {
@@ -51,8 +53,12 @@ PIECE, OVERLAP = 1 << 16, 1 << 13
 def to_bytes(score: Score, suffix: str, *, soundfont: str | os.PathLike[str] | None = None) -> bytes:
     """The sound file for one of the suffixes in `FORMATS`.
 
-    Raises RenderError for a soundfont that cannot be used, MissingPartError without any.
+    Raises RenderError for a soundfont that cannot be used or a score of more than `LONGEST` seconds,
+    MissingPartError without any soundfont.
     """
+    seconds = score.seconds(score.end_tick)
+    if seconds > LONGEST:
+        raise RenderError(f"would last {seconds:.0f} seconds, more than {LONGEST}", remedy="write it as .mid instead")
     return encode(normalise(render(score, soundfont=soundfont)), suffix, score.title, score.provenance)
 
 
