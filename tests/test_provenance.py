@@ -121,6 +121,9 @@ def test_the_format_of_the_file_is_among_those_that_are_made(generate: Hoyo) -> 
     generate("--bars", 4, "--seed", 7, "--format", "musicxml")
     assert generate("--like", "music/teyvat-0007-1.musicxml", "--out", "again").code == 0
     assert sorted(path.suffix for path in Path("again").iterdir()) == [".abc", ".mid", ".musicxml"]
+    Path("music/teyvat-0007-1.musicxml").rename("renamed.txt")
+    assert generate("--like", "renamed.txt", "--out", "renamed").code == 0
+    assert sorted(path.suffix for path in Path("renamed").iterdir()) == [".abc", ".mid"]
 
 
 def test_the_melody_alone_comes_alone_again(generate: Hoyo) -> None:

@@ -87,6 +87,7 @@ def generate(
     """
     from hoyomusic.export import SUFFIX
     from hoyomusic.generator import HoyoMusicGenerator, Request
+    from hoyomusic.render import SUFFIXES
     from hoyomusic.sampling import SamplingConfig
 
     wished = given(
@@ -98,14 +99,12 @@ def generate(
     if like is not None:
         refused = [*wished, *chosen, *given(precision=precision, prime=prime, melody_only=melody_only or None)]
         if refused:
-            raise UsageError(
-                "--like brings its own options", remedy=f"leave out --{refused[0].replace('_', '-')}"
-            )
+            raise UsageError("--like brings its own options", remedy=f"leave out --{refused[0].replace('_', '-')}")
         request, indices, melody_only, maker = _read_like(like, model)
         generator = HoyoMusicGenerator.load(maker, precision="fp32" if maker.suffix == ".pth" else "auto")
         again = f"hoyo generate --like {shlex.quote(str(like))}"
-        if formats is None and like.suffix.lower() not in suffixes:
-            suffixes += read_formats(like.suffix)
+        if formats is None and like.suffix.lower() in SUFFIXES:
+            suffixes = list(dict.fromkeys([*suffixes, like.suffix.lower()]))
     else:
         wished.setdefault("seed", secrets.randbelow(SEEDS_DRAWN))
         tune = None if prime is None else read_tune(prime)
