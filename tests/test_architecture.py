@@ -78,7 +78,7 @@ SAME_FLOOR = {
 # The learning side, and the rooms where it meets the music: all others work without torch.
 USES_TORCH = {"checkpoint", "device", "fit", "legacy", "model", "normalisation", "ranks", "recurrence", "training"}
 # Told at import, these libraries cost each command its start.
-HEAVY = {"torch", "music21", "onnx", "onnxruntime", "verovio", "soundfile", "midirenderer", "matplotlib", "sklearn", "scipy"}
+HEAVY = {"h5py", "torch", "music21", "onnx", "onnxruntime", "verovio", "soundfile", "midirenderer", "matplotlib", "sklearn", "scipy"}
 GROUND = {"errors", "storage", "text"}
 MEETING_ROOMS = {"dataset", "grammar", "recall", "vocab", "styling", "provenance", "request", "streaming", "generator", "legacy", "playing", "rewriting", "training", "evaluation", "cli"}
 MUSIC_SIDE = {"abc", "audition", "arrangement", "corpus", "harmony", "novelty", "regions", "render", "score", "tune", "tuplets"}
