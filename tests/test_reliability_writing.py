@@ -255,6 +255,20 @@ def test_what_is_there_stays_in_every_format(hoyo: Hoyo, tmp_path: Path, suffix:
     assert names(Path.cwd()) == [f"mine{suffix}"]
 
 
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda name: os.symlink("nowhere", name)])
+def test_whatever_has_the_name_of_a_tune_keeps_it(
+    hoyo: Hoyo, model: Path, make: Callable[[str], None]  # noqa: F811
+) -> None:
+    Path("music").mkdir()
+    make("music/teyvat-0001-1.mid")
+    before = os.lstat("music/teyvat-0001-1.mid")
+    said = hoyo("generate", "--model", model, "--bars", 2, "--seed", 1)
+    assert said.code == 0, said.err
+    assert "music/teyvat-0001-1 is taken, the tune goes to music/teyvat-0001-1-2" in said.err
+    assert names(Path("music")) == ["teyvat-0001-1-2.abc", "teyvat-0001-1-2.mid", "teyvat-0001-1.mid"]
+    assert os.lstat("music/teyvat-0001-1.mid") == before
+
+
 def test_a_link_stays_a_link(hoyo: Hoyo, tmp_path: Path, model: Path) -> None:  # noqa: F811
     (tmp_path / "jig.abc").write_text(abc.write(JIG), encoding="utf-8")
     Path("real").mkdir()

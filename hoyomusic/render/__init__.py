@@ -9,7 +9,7 @@ from pathlib import Path
 from hoyomusic.errors import RenderError
 from hoyomusic.render import audio, midi, musicxml, sheet
 from hoyomusic.score import Score
-from hoyomusic.storage import check_writable, taken, write_together
+from hoyomusic.storage import check_writable, free_path, taken, write_together
 
 __all__ = ["SUFFIXES", "write", "write_all"]
 
@@ -66,7 +66,7 @@ def write_all(
         _check_suffix(path)
         if os.path.exists(path) and not (overwrite or numbered):
             raise taken(path)
-        check_writable(path)
+        check_writable(free_path(path) if numbered else path)
     data = {path: _make(score, path.suffix.lower(), soundfont) for path in paths}
     return write_together(data, overwrite=overwrite, numbered=numbered)
 
