@@ -302,7 +302,8 @@ def tar_seeds() -> list[bytes]:
 
 def like_seeds() -> list[bytes]:
     made = b"seed 7, tune 0, --region Mondstadt --bars 16 --temperature 1.0; HoyoMusic 1.0.0, model 0123456789ab"
-    return [b"MThd" + made, b"\x1f\x8b" + made, b"Z:HoyoMusic 1.0.0, model 0123456789ab\nN:seed 7, tune 3, --region Liyue\n"]
+    return [b"MThd" + made, b"\x1f\x8b" + made,
+            b"Z:HoyoMusic 1.0.0, model 0123456789ab\nN:seed 7, tune 3, --region Liyue\n"]
 
 
 def model_seeds() -> list[bytes]:

@@ -18,11 +18,13 @@ import pytest
 import torch
 
 from hoyomusic import archive, checkpoint
+from hoyomusic.abc import parse_one
 from hoyomusic.checkpoint import Checkpoint, load, save
 from hoyomusic.errors import CheckpointError, HoyoError
 from hoyomusic.generator import HoyoMusicGenerator
 from hoyomusic.grammar import CLOCKS
 from hoyomusic.model import HoyoMusicLSTM
+from hoyomusic.novelty import NoveltyIndex
 from hoyomusic.recall import SOURCES
 from hoyomusic.regions import REGIONS
 from hoyomusic.request import Request
@@ -428,3 +430,28 @@ def test_provenance_is_shown_without_control_characters(hoyo: Callable[..., Any]
         shown = json.dumps(said.out + said.err, ensure_ascii=False)
         assert not any(sign in shown for sign in ("\x1b", "\x9b", "\u202e"))
     assert checkpoint.find_model() == Path("models/hoyomusic_generator.pth")
+
+
+# ------------------------------------------------------------------------------------ what lies beside a model
+
+
+def test_every_flipped_bit_of_an_index_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "model.index"
+    tune = parse_one("X:1\nL:1/8\nM:4/4\nK:C\nabcdefga|gfedcBAG|c8|]\n")
+    data = NoveltyIndex.build([("a jig", tune)]).save(path).read_bytes()
+    for bit in range(8 * len(data)):
+        flipped = bytearray(data)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        with pytest.raises(CheckpointError):
+            NoveltyIndex.load(path)
+
+
+def test_what_is_no_index_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.index")
+    (tmp_path / "folder.index").mkdir()
+    with (tmp_path / "large.index").open("wb") as file:
+        file.truncate(2**40)
+    for name in ("pipe", "folder", "large", "none"):
+        with pytest.raises(CheckpointError):
+            NoveltyIndex.load(tmp_path / f"{name}.index")
