@@ -121,6 +121,7 @@ def train(
     model, numbers out of bounds. Where `ranks` are several processes, each calls this; the first one alone writes.
     Events come in each.
     """
+    choose_device(ranks.device(config.device))  # before a corpus is read for a device that is not there
     with _alone_with(config.out, ranks):
         return _train(config, on_event, should_stop, progress, ranks)
 
@@ -132,7 +133,7 @@ def _train(
     progress: Callable[[str, int], None] | None,
     ranks: Ranks,
 ) -> FitState:
-    started = None if config.start is None else _load_start(config.start)
+    started = None if config.start is None else _load_start(config.start, on_event)
     vocabulary = Vocabulary.build(config.layout) if started is None else read_vocabulary(started.vocab)
     if started is None:
         sizes = ModelConfig(
@@ -203,7 +204,6 @@ def _resume(
     try:
         checkpoint = load(path)
     except OldModelError:
-        on_event(GoesOnDifferently(("a model of the old program: a run of ours begins with its weights",)))
         config = TrainingConfig(start=path, out=path, fit=FitConfig(**wished))
         return _train(config, on_event, should_stop, progress, ranks)
     if checkpoint.training is None or "fit" not in checkpoint.training:
@@ -249,14 +249,16 @@ def _resume(
     return _run(config, model, vocabulary, dataset, state, on_event, should_stop, ranks)
 
 
-def _load_start(path: Path) -> Checkpoint:
+def _load_start(path: Path, on_event: Callable[[RunEvent], None]) -> Checkpoint:
     """The model whose weights a run begins with; one of the old program as what it is in ours."""
     try:
         return load(path)
     except OldModelError:
         from hoyomusic.legacy.sequence import read_sequence
 
-        return read_sequence(path)
+        started = read_sequence(path)
+        on_event(GoesOnDifferently(("a model of the old program: a run of ours begins with its weights",)))
+        return started
 
 
 def _alone_with(path: Path, ranks: Ranks, *, must_exist: bool = False) -> AbstractContextManager[None]:

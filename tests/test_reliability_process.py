@@ -68,7 +68,7 @@ class TestFaultOfTheProgram:
 
     @pytest.mark.parametrize("debug", [["--debug"], []], ids=["debug", "plain"])
     def test_carries_no_control_signs(self, debug: list[str]) -> None:
-        fail = r"import hoyomusic.cli.regions as r; r.write_json = lambda value: [].index('\x1b[31m\x9b\u202e' + chr(7))"
+        fail = r"import hoyomusic.cli.regions as r; r.write_json = lambda value: {}['\x1b[31m\x9b\u202e' + chr(7)]"
         code, _, lines = finish(start(*debug, "regions", "--json", before=fail))
         assert code == 1
         assert not [sign for line in lines for sign in line if unicodedata.category(sign) in UNSHOWABLE]
@@ -107,8 +107,12 @@ class TestInterrupt:
 
     def test_who_ignores_it_goes_on_ignoring_it(self) -> None:
         """As a shell has it for what it starts in the background."""
-        before = "import os, signal; signal.signal(2, signal.SIG_IGN); import hoyomusic.cli.regions as r; w = r.write_json;"
-        before += " r.write_json = lambda value: (os.kill(os.getpid(), 2), w(value))"
+        before = (
+            "import os, signal, hoyomusic.cli.regions as r\n"
+            "signal.signal(2, signal.SIG_IGN)\n"
+            "write = r.write_json\n"
+            "r.write_json = lambda value: (os.kill(os.getpid(), 2), write(value))"
+        )
         code, out, lines = finish(start("regions", "--json", before=before))
         assert (code, out.count(b"\n"), lines) == (0, 8, [])
 

@@ -43,8 +43,10 @@ def render(
     from hoyomusic.arrangement import arrange
     from hoyomusic.regions import find_region
     from hoyomusic.render import write_all
+    from hoyomusic.request import check_seed
     from hoyomusic.score import perform, region_of
 
+    check_seed(seed)
     nation = None if region is None else find_region(region)
     books = [(path, read_tunes(path)) for path in tunes]
     targets = plan_targets([(path, len(book)) for path, book in books], out, formats)

@@ -159,7 +159,8 @@ def _plan(
     is_file = Path(out).suffix.lower() in SUFFIXES and not out.endswith(("/", "\\")) and not Path(out).is_dir()
     ending = f"-{what}-{config.seed:04d}"
     name = Path(short_stem(source.stem, LONGEST_STEM - len(ending)) + f"{ending}.abc")
-    (targets,) = plan_targets([(name, 1)], out, formats or (None if is_file else USUAL_FORMATS))
+    usual = None if is_file else USUAL_FORMATS
+    (targets,) = plan_targets([(name, 1)], out, usual if formats is None else formats)
     for target in targets:
         if os.path.exists(target) and not force:
             raise taken(target)

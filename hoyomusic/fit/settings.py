@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import get_args
 
 from hoyomusic.device import Precision
 from hoyomusic.errors import UsageError
@@ -48,6 +49,8 @@ class FitConfig:
                 raise UsageError(
                     f"{name} is {value!r}", remedy=f"give a whole number, {least} or more, but at most {largest}"
                 )
+        if self.precision not in get_args(Precision):
+            raise UsageError(f"there is no precision {self.precision!r}", remedy="choose auto, fp32 or bf16")
         for name, most in (
             ("learning_rate", 1.0), ("weight_decay", 1.0), ("clip", math.inf), ("plateau_factor", 1.0),
             ("averaging", 1.0), ("region_dropout", 1.0), ("save_seconds", math.inf),
