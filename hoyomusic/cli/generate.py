@@ -95,7 +95,7 @@ def generate(
         guidance=guidance, count=count, candidates=candidates, seed=seed, novel=novel or None,
     )  # fmt: skip
     chosen = given(temperature=temperature, top_k=top_k, top_p=top_p)
-    suffixes = read_formats(formats or USUAL_FORMATS)
+    suffixes = read_formats(USUAL_FORMATS if formats is None else formats)
     if like is not None:
         refused = [*wished, *chosen, *given(precision=precision, prime=prime, melody_only=melody_only or None)]
         if refused:
