@@ -49,14 +49,19 @@ def pack_converted(model: ConvertedModel, file: str) -> bytes:
         "params": model.params,
         "source": model.source,
         "precision": str(precision).removeprefix("torch."),
-        "weights": {name: _storable(weight) for name, weight in model.state_dict().items()},
+        "weights": {},
     }
-    # Into memory first: torch does not tell a full disk from other faults, our own writing does.
+    # All that a reader could object to is in the description; the weights are many and only numbers.
+    _check_values(archive.parse(_pack(values), file), file)
+    values["weights"] = {name: _storable(weight) for name, weight in model.state_dict().items()}
+    return _pack(values)
+
+
+def _pack(values: dict[str, Any]) -> bytes:
+    # In memory: torch does not tell a full disk from other faults, our own writing does.
     buffer = io.BytesIO()
     torch.save(values, buffer)
-    data = buffer.getvalue()
-    _check_values(archive.parse(data, file), file)
-    return data
+    return buffer.getvalue()
 
 
 def load_converted(path: str | os.PathLike[str]) -> ConvertedModel:

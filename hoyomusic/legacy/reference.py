@@ -23,6 +23,9 @@ Mask = Array | None
 Pair = tuple[Any, Any]
 Function = Callable[[Array], Array]
 
+# Weights of more numbers are not copied: the memory would be more than the model's.
+LARGE = 2**22
+
 
 def run(model: ConvertedModel | str | os.PathLike[str], inputs: Sequence[Any]) -> list[Array]:
     """The outputs (batch, ...) of a model, or of the Keras file at a path, for its `inputs`, in float64.
@@ -64,11 +67,12 @@ def _compute(layer: Any, inputs: list[Array], masks: list[Mask]) -> Pair:
 
 
 def _weights(layer: Layer) -> dict[str, Array]:
-    """The weights by their names in Keras, from the layer on, in float64."""
-    return {
-        "/".join(weight.path): weight.layer.get_parameter(weight.name).detach().double().numpy()
-        for weight in layer.weights()
-    }
+    """The weights by their names in Keras, from the layer on, in float64; very large ones as they are."""
+    found = {}
+    for weight in layer.weights():
+        values = weight.layer.get_parameter(weight.name).detach().float()
+        found["/".join(weight.path)] = (values if values.numel() > LARGE else values.double()).numpy()
+    return found
 
 
 def _activation(layer: Layer, value: Any) -> Function:
@@ -160,7 +164,8 @@ def _compute_activation(layer: Layer, inputs: list[Array], masks: list[Mask]) ->
 
 def _compute_dense(layer: Layer, inputs: list[Array], masks: list[Mask]) -> Pair:
     weights, values = _weights(layer), layer.settings.values
-    result = np.einsum("...i,io->...o", inputs[0], weights["kernel"]) + weights.get("bias", 0.0)
+    kernel = weights["kernel"]
+    result = np.matmul(inputs[0].astype(kernel.dtype), kernel) + weights.get("bias", 0.0)
     return _activation(layer, values.get("activation"))(result), masks[0]
 
 
@@ -215,7 +220,8 @@ def _recur(
     act = np.tanh if kind.startswith("CuDNN") else _activation(layer, values["activation"])
     gate = _sigmoid if kind.startswith("CuDNN") else _activation(layer, values.get("recurrent_activation"))
     kernel, recurrent, bias = weights["kernel"], weights["recurrent_kernel"], weights.get("bias")
-    gates = kernel.shape[1] // units
+    gates, kind_of_number = kernel.shape[1] // units, np.result_type(kernel, recurrent)
+    x = x.astype(kind_of_number)
     if kind.startswith("CuDNN"):
         blocks = np.split(kernel, gates, axis=1)
         kernel = np.concatenate([block.T.reshape(block.shape, order="F") for block in blocks], axis=1)
@@ -225,7 +231,9 @@ def _recur(
         bias.reshape(count, -1), ((0, 2 - count), (0, 0))
     )
     after = kind == "CuDNNGRU" or bool(values.get("reset_after", False))
-    hidden, cell, result = np.zeros((batch, units)), np.zeros((batch, units)), np.zeros((batch, length, units))
+    biases = biases.astype(kind_of_number)
+    hidden = cell = np.zeros((batch, units), kind_of_number)
+    result = np.zeros((batch, length, units))
     zeroed = values.get("zero_output_for_mask", False)
     for place in range(length):
         time = length - 1 - place if backwards else place
