@@ -12,6 +12,7 @@ import typer
 
 from hoyomusic.cli.console import examples, given, new_table, note, output, warn, write_json
 from hoyomusic.cli.corpus import SourcesOption
+from hoyomusic.text import printable
 
 if TYPE_CHECKING:
     from hoyomusic.evaluation import Report
@@ -74,8 +75,9 @@ def _show(report: Report) -> None:
 
     console = output()
     console.print(
-        f"model {report.model} (sha256 {report.identity[:12]}), corpus {report.corpus[:12]}; {report.tunes} tunes of"
-        f" each nation, seed {report.seed}, guidance {report.guidance:g}, temperature {report.temperature:g}"
+        f"model {printable(report.model)} (sha256 {report.identity[:12]}), corpus {report.corpus[:12]};"
+        f" {report.tunes} tunes of each nation, seed {report.seed}, guidance {report.guidance:g},"
+        f" temperature {report.temperature:g}"
     )
     for table in list_tables(report):
         console.print(f"\n{table.title}", style="bold")
