@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 FORMAT = "hoyomusic"
 # What a model that was converted from Keras says instead (`legacy`).
-CONVERTED_FORMAT = "hoyomusic-converted"
+CONVERTED_FORMAT = "hoyomusic converted"
 VERSION = 1
 ENTRIES = ("format", "version", "config", "vocab", "weights", "provenance", "training")
 # Weights beyond this are no music, and what is computed from them need not be finite.

@@ -33,8 +33,8 @@ def find_commands() -> list[tuple[str, ...]]:
 
 def test_the_commands_are_these() -> None:
     assert sorted(" ".join(words) for words in find_commands()) == [
-        "corpus add", "corpus build", "corpus stats", "doctor", "evaluate", "export", "generate", "infill", "play",
-        "regions", "render", "resume", "train", "vary",
+        "convert", "corpus add", "corpus build", "corpus stats", "doctor", "evaluate", "export", "generate", "infill",
+        "play", "regions", "render", "resume", "train", "vary",
     ]  # fmt: skip
 
 

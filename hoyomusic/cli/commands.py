@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from hoyomusic import __version__
-from hoyomusic.cli import corpus, doctor, evaluate, export, generate, play, regions, render, rewrite, train
+from hoyomusic.cli import convert, corpus, doctor, evaluate, export, generate, play, regions, render, rewrite, train
 from hoyomusic.cli.console import examples
 from hoyomusic.cli.usage import Commands
 
@@ -57,6 +57,7 @@ app.command("train", epilog=train.TRAIN_EXAMPLES)(train.train)
 app.command("resume", epilog=train.RESUME_EXAMPLES)(train.resume)
 app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command("export", epilog=export.EXAMPLES)(export.export)
+app.command("convert", epilog=convert.EXAMPLES)(convert.convert)
 app.add_typer(corpus.app, name="corpus")
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hoyomusic.cli.console import examples, given, note, say, warn
+from hoyomusic.cli.convert import find_converted
 from hoyomusic.cli.report import Report
 from hoyomusic.cli.sources import read_tune
 from hoyomusic.cli.targets import read_formats
 from hoyomusic.errors import UsageError
 
 if TYPE_CHECKING:
-    from hoyomusic.generator import Composition
+    from hoyomusic.generator import Composition, HoyoMusicGenerator
+    from hoyomusic.legacy.generator import CharacterGenerator
     from hoyomusic.request import Request
     from hoyomusic.score import Score
 
@@ -90,6 +92,8 @@ def generate(
     from hoyomusic.render import SUFFIXES
     from hoyomusic.sampling import SamplingConfig
 
+    model = None if model is None else find_converted(model)
+
     wished = given(
         region=region, length=length, bars=bars, key=key, metre=metre, tempo=tempo, range=note_range, form=form,
         guidance=guidance, count=count, candidates=candidates, seed=seed, novel=novel or None,
@@ -101,7 +105,7 @@ def generate(
         if refused:
             raise UsageError("--like brings its own options", remedy=f"leave out --{refused[0].replace('_', '-')}")
         request, indices, melody_only, maker = _read_like(like, model)
-        generator = HoyoMusicGenerator.load(maker, precision="fp32" if maker.suffix == ".pth" else "auto")
+        generator = _load(maker, "fp32" if maker.suffix == ".pth" else "auto")
         again = f"hoyo generate --like {shlex.quote(str(like))}"
         if formats is None and like.suffix.lower() in SUFFIXES:
             suffixes = list(dict.fromkeys([*suffixes, like.suffix.lower()]))
@@ -110,7 +114,7 @@ def generate(
         tune = None if prime is None else read_tune(prime)
         request = Request(**wished, prime=tune, sampling=SamplingConfig(**chosen))
         indices = range(request.count)
-        generator = HoyoMusicGenerator.load(model, **given(precision=precision))
+        generator = _load(model, "auto" if precision is None else precision)
         again = _say_again(request, precision, prime, melody_only)
     with Report(as_json, len(indices)) as report:
         for made in generator.compose(request, indices):
@@ -119,6 +123,9 @@ def generate(
             if as_json:
                 novelty = made.novelty or generator.compare(made.tune)
                 more["novelty"] = novelty and novelty.to_dict()
+            if made.remarks:
+                more["remarks"] = list(made.remarks)
+                note(f"tune {made.index + 1}: {'; '.join(made.remarks)}")
             if made.marks:
                 more |= {"candidate": made.candidate, "candidates": [mark.to_dict() for mark in made.marks]}
             score, files = _write(made, out, suffixes, melody_only, force)
@@ -126,8 +133,22 @@ def generate(
     if not as_json:
         say(f"model: {generator.path} (sha256 {generator.identity[:12]})")
         say(f"again: {again}" + ("" if model is None else f" --model {shlex.quote(model)}"))
-        if generator.path.suffix != SUFFIX and precision is None and like is None:
+        exportable = isinstance(generator, HoyoMusicGenerator) and generator.path.suffix != SUFFIX
+        if exportable and precision is None and like is None:
             _hint_export(generator.path)
+
+
+def _load(model: str | Path | None, precision: str) -> HoyoMusicGenerator | CharacterGenerator:
+    """The generator of a model file, of whichever kind it is."""
+    from hoyomusic.checkpoint import OldModelError, find_model
+    from hoyomusic.generator import HoyoMusicGenerator
+
+    try:
+        return HoyoMusicGenerator.load(model, precision=precision)
+    except OldModelError:
+        from hoyomusic.legacy.generator import load_generator
+
+        return load_generator(find_model(model))
 
 
 def _hint_export(path: Path) -> None:

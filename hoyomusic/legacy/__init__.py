@@ -14,9 +14,11 @@
 """
 
 from hoyomusic.legacy.converted import is_converted, load_converted, save_converted
+from hoyomusic.legacy.converter import TCNModelConverter
 from hoyomusic.legacy.layers import Layer, register_layer
 from hoyomusic.legacy.model import ConvertedModel, load_keras
 
 __all__ = [
-    "ConvertedModel", "Layer", "is_converted", "load_converted", "load_keras", "register_layer", "save_converted"
+    "ConvertedModel", "Layer", "TCNModelConverter", "is_converted", "load_converted", "load_keras", "register_layer",
+    "save_converted",
 ]

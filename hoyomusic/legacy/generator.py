@@ -14,19 +14,23 @@ from pathlib import Path
 
 import numpy as np
 
-from hoyomusic import abc, sampling
+from hoyomusic import abc, checkpoint, sampling
 from hoyomusic.abc.fields import write_key
-from hoyomusic.errors import GenerationError, UsageError
+from hoyomusic.checkpoint import OldModelError
+from hoyomusic.errors import CheckpointError, GenerationError, UsageError
 from hoyomusic.generator import CANDIDATE_STRIDE, Composition, strip_form
-from hoyomusic.legacy.foretelling import CharacterModel
+from hoyomusic.legacy.characters import REMEDY, CharacterMap
+from hoyomusic.legacy.foretelling import CharacterModel, StateModel, WindowModel
 from hoyomusic.legacy.sampled import SampledTune, read_sampled
 from hoyomusic.provenance import name_maker, tell_making
-from hoyomusic.regions import Region, find_region
+from hoyomusic.regions import REGIONS, Region, find_region
 from hoyomusic.request import Request
+from hoyomusic.runtime import NumpyRuntime, fold
 from hoyomusic.score import choose_tempo
 from hoyomusic.styling import name_tune, style
 from hoyomusic.tune import Header, Key, Tempo
 from hoyomusic.vocab import count_bars
+from hoyomusic.vocab.characters import CharacterVocabulary
 
 # Characters of a tune where neither length nor bars are asked for, and for each bar that is.
 USUAL_LENGTH = 600
@@ -175,3 +179,52 @@ def _write_start(request: Request, region: Region, index: int, *, titled: bool) 
     key = Key(*(wish.tonic or (USUAL_TONICS.get(mode, "D"), 0)), mode)
     lines = ["X:1", *([f"T:{title}"] if title else []), f"M:{wish.metre}", "L:1/8", f"K:{write_key(key)}"]
     return "\n".join(lines) + "\n", ""
+
+
+def load_generator(path: Path) -> CharacterGenerator:
+    """The generator in a converted file, or in a checkpoint of characters that training has made of one.
+
+    Raises CheckpointError for a converted model that is no generator, or whose characters are not known.
+    """
+    try:
+        found = checkpoint.load_arrays(path)
+    except OldModelError:
+        return CharacterGenerator(_load_window_model(path), identity=checkpoint.identity(path), path=path)
+    vocabulary = CharacterVocabulary.from_dict(found.vocab)
+    if (found.config.regions, found.config.recalls) != (len(REGIONS), 0):
+        raise CheckpointError("takes other inputs than this program gives", where=str(path), remedy="use another file")
+    model = StateModel(NumpyRuntime(fold(found.weights)), vocabulary)
+    return CharacterGenerator(model, identity=found.identity, path=path, learned=found.provenance.get("learned", ()))
+
+
+def _load_window_model(path: Path) -> WindowModel:
+    import torch
+
+    from hoyomusic.legacy.converted import load_converted
+    from hoyomusic.legacy.inputs import count_characters
+
+    model = load_converted(path)
+    count = count_characters(model)
+    if count is None:
+        raise CheckpointError(
+            "is a converted model, but no generator of characters", where=str(path), remedy="use another model"
+        )
+    characters = CharacterMap.read(model.params, str(path)) if isinstance(model.params, dict) else None
+    if characters is None or len(characters.characters) != count:
+        raise CheckpointError(
+            "does not say which characters its ids are", where=str(path), remedy=f"convert it again: {REMEDY}"
+        )
+    length = model.input_shapes[0][1]
+    if length not in (None, characters.window):
+        raise CheckpointError(
+            f"takes {length} characters, and its map says {characters.window}", where=str(path), remedy=REMEDY
+        )
+
+    def predict(ids: list[int]) -> np.ndarray:
+        with torch.inference_mode():
+            return model(torch.tensor([ids])).float().numpy().reshape(-1, count)[-1]
+
+    probabilities = predict(characters.fill([]))
+    if not (probabilities.min() >= 0 and abs(probabilities.sum() - 1) < 0.01):
+        raise CheckpointError("gives no probabilities", where=str(path), remedy="use another model")
+    return WindowModel(predict, characters)
