@@ -1,4 +1,4 @@
-"""What several tests of old models need: configurations as Keras writes them, random weights, and files in its layout."""
+"""What tests of old models share: configurations as Keras writes them, random weights, files in its layout."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def graph(inputs: dict[str, list[int | None]], nodes: list[Any], outputs: list[s
 def recurrent(kind: str, units: int, **settings: Any) -> dict[str, Any]:
     gates = {} if kind == "SimpleRNN" else {"recurrent_activation": "sigmoid"}
     usual = {"return_sequences": True, "return_state": False, "go_backwards": False, "activation": "tanh"}
-    return layer(kind, units=units, use_bias=True, **{**usual, **gates, **settings})
+    return layer(kind, **{"units": units, "use_bias": True, **usual, **gates, **settings})
 
 
 def convolution(kind: str, filters: int, size: Any, **settings: Any) -> dict[str, Any]:

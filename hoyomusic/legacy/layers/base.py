@@ -113,7 +113,8 @@ class Settings:
         # What NumPy numbers became in the files of some versions.
         if isinstance(value, dict) and value.get("type") == "ndarray":
             value = value.get("value")
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
+        # Beyond float32 nothing can be computed with it.
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not -3e38 < value < 3e38:
             raise self.refuse(f"has a {key} that is no number: {shorten(value)}")
         return float(value)
 
@@ -333,8 +334,13 @@ def as_float(values: torch.Tensor) -> torch.Tensor:
     return values if values.is_floating_point() else values.to(torch.float32)
 
 
+def _print(value: Any) -> str:
+    # Whole numbers of thousands of digits are not even printed.
+    return "a huge number" if isinstance(value, int) and abs(value) > LARGEST_NUMBER**4 else repr(value)
+
+
 def shorten(value: Any) -> str:
     """`value` as a short piece of one line."""
-    text = value if isinstance(value, str) else repr(value)
+    text = value if isinstance(value, str) else _print(value)
     text = "".join(sign if sign.isprintable() else "?" for sign in text[:400])
     return text if len(text) <= 60 else f"{text[:40]}...{text[-12:]}"

@@ -115,6 +115,8 @@ class Network(Layer):
 
         made: dict[int, Layer] = {}
         for step in in_order(steps, set(slots), bases, names, settings):
+            if not all(reference in slots for reference in step.inputs):
+                raise settings.refuse(f"feeds {shorten(names[step.entry])} with an output that no layer has")
             inputs = tuple(slots[reference] for reference in step.inputs)
             given = [self._shapes[slot] for slot in inputs]
             layer = make_layer(entries[step.entry], settings.context, *given)
