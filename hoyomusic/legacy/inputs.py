@@ -3,21 +3,45 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
+from hoyomusic.errors import CheckpointError
 from hoyomusic.legacy.layers.elementary import Embedding
 from hoyomusic.legacy.layers.network import Network
 from hoyomusic.legacy.model import ConvertedModel
 
-# What is made: rows, steps where a length is open, and from which seed.
-ROWS, STEPS, SEED = 2, 24, 7
+# What is made: so many rows, from this seed.
+ROWS, SEED = 2, 7
+# The lengths that are tried where one is open: a convolution may need a long one, a large model takes its time at each
+# step of a short one.
+LENGTHS, LARGE_LENGTHS = (24, 512), (8, 512)
+LARGE = 2**22
 
 
 def make_inputs(model: ConvertedModel) -> list[np.ndarray]:
-    """Inputs that a model takes, always the same ones: ids where they are looked up, else numbers around 0."""
+    """Inputs that a model takes, always the same ones: ids where they are looked up, else numbers around 0.
+
+    Raises CheckpointError for a model that gives nothing for any of the lengths that are tried.
+    """
+    large = sum(weight.numel() for weight in model.parameters()) > LARGE
+    for length in LARGE_LENGTHS if large else LENGTHS:
+        inputs = _draw_inputs(model, length)
+        try:
+            with torch.inference_mode():
+                outputs = model(*inputs)
+        except RuntimeError:  # torch's word for a convolution that is longer than its input
+            continue
+        if all(output.numel() for output in (outputs if isinstance(outputs, tuple) else (outputs,))):
+            return inputs
+    raise CheckpointError(f"gives no output for inputs of up to {length} steps", remedy="give a reference by Keras")
+
+
+def _draw_inputs(model: ConvertedModel, length: int) -> list[np.ndarray]:
+    """Inputs with `length` for each open size."""
     random = np.random.Generator(np.random.Philox(SEED))
     made = []
     for shape, limit in zip(model.input_shapes, id_limits(model.network), strict=True):
-        sizes = (ROWS, *(STEPS if size is None else size for size in shape[1:]))
+        sizes = (ROWS, *(length if size is None else size for size in shape[1:]))
         if limit is None:
             made.append(random.standard_normal(sizes, np.float32))
         else:
