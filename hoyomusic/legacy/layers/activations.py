@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from hoyomusic.legacy.layers.base import Layer, Settings, Shape, keras_layer, make_layer, shorten
+from hoyomusic.legacy.layers.base import REQUIRED, Layer, Settings, Shape, keras_layer, make_layer, shorten
 
 Function = Callable[[torch.Tensor], torch.Tensor]
 
@@ -69,7 +69,7 @@ FUNCTIONS: dict[str, Function] = {
 }
 
 
-def find_activation(settings: Settings, key: str = "activation", default: Any = None) -> Function:
+def find_activation(settings: Settings, key: str = "activation", default: Any = REQUIRED) -> Function:
     """The function that `settings` name under `key`. Raises CheckpointError for one that Keras does not have."""
     value = settings.get(key, default)
     if value is None:
@@ -101,7 +101,7 @@ class Activation(Layer):
     keeps_mask = True
 
     def build(self, *shapes: Shape) -> Shape:
-        self.function = find_activation(self.settings, "activation")
+        self.function = find_activation(self.settings)
         return shapes[0]
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:

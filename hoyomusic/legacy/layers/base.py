@@ -24,7 +24,7 @@ Mask = torch.Tensor | None
 # No honest layer is wider, and products of some such numbers are still quick to compute.
 LARGEST_NUMBER = 2**48
 # So many calls of layers may a model have, those in nested models counted at each call of theirs.
-MOST_CALLS = 20_000
+MOST_CALLS = 5_000
 DEEPEST_MODEL = 24
 REQUIRED: Any = object()
 

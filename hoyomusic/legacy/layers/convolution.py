@@ -92,7 +92,7 @@ class Convolution(Layer):
         settings.refuse_if("lora_rank")
         self.window = Window(settings, self.rank, ("valid", "same", "causal") if self.rank == 1 else ("valid", "same"))
         self.biased = settings.flag("use_bias")
-        self.activation = find_activation(settings)
+        self.activation = find_activation(settings, default=None)
         lengths = self.window.lengths(shapes[0], settings)
         channels = shapes[0][-1]
         if channels is None:

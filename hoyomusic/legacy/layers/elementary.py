@@ -27,7 +27,7 @@ class Dense(Layer):
         self.biased = settings.flag("use_bias")
         if self.biased:
             self.add_weight("bias", (units,))
-        self.activation = find_activation(settings)
+        self.activation = find_activation(settings, default=None)
         return (*shapes[0][:-1], units)
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
