@@ -17,7 +17,7 @@ import shutil
 import signal
 import stat
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -111,28 +111,33 @@ def check_room(path: str | os.PathLike[str], needed: int) -> None:
 
 
 @contextlib.contextmanager
-def hold(path: str | os.PathLike[str]) -> Iterator[None]:
+def hold(path: str | os.PathLike[str]) -> Iterator[Callable[[], bool]]:
     """Be the one process that writes to `path`, for as long as this lasts; a locked file beside it says who that is.
+
+    What is given tells whether the folder that `path` lay in has been removed since, be there a new one or not.
 
     The system lets go of the lock of a process that ends, however it ends, so what a dead one left is taken
     over. Raises StorageError where another process holds the file, and for disks that are unwilling. Other
     systems than POSIX ones, and disks that cannot lock, leave it to the user not to write twice.
     """
     if os.name != "posix":
-        yield
+        yield lambda: not Path(path).parent.exists()
         return
     with _storage_errors(path):
         target = Path(os.path.realpath(path))
         beside = target.with_name(target.name + LOCK_SUFFIX)
         target.parent.mkdir(parents=True, exist_ok=True)
         descriptor = _take(beside, path)
+        # While it is open no other folder gets its number.
+        folder = os.open(target.parent, os.O_RDONLY)
     try:
-        yield
+        yield lambda: not _is_at(folder, target.parent)
     finally:
         # Only who holds the lock removes its file, and who takes one looks whether it is still there.
         with contextlib.suppress(OSError):
             if _is_at(descriptor, beside):
                 beside.unlink()
+        os.close(folder)
         os.close(descriptor)
 
 
@@ -164,7 +169,7 @@ def _take(beside: Path, path: str | os.PathLike[str]) -> int:
 
 
 def _is_at(descriptor: int, path: Path) -> bool:
-    """Whether an open file is the one that has this name now."""
+    """Whether an open file or folder is the one that has this name now."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.lstat(path))
     except FileNotFoundError:

@@ -122,8 +122,8 @@ def train(
     Events come in each.
     """
     choose_device(ranks.device(config.device))  # before a corpus is read for a device that is not there
-    with _alone_with(config.out, ranks):
-        return _train(config, on_event, should_stop, progress, ranks)
+    with _alone_with(config.out, ranks) as is_removed:
+        return _train(config, on_event, should_stop, progress, ranks, is_removed)
 
 
 def _train(
@@ -132,6 +132,7 @@ def _train(
     should_stop: Callable[[], bool],
     progress: Callable[[str, int], None] | None,
     ranks: Ranks,
+    is_removed: Callable[[], bool],
 ) -> FitState:
     started = None if config.start is None else _load_start(config.start, on_event)
     vocabulary = Vocabulary.build(config.layout) if started is None else read_vocabulary(started.vocab)
@@ -160,7 +161,7 @@ def _train(
     if started is not None:
         # A model that never heard its own past is given a recall that does nothing yet.
         model.load_state_dict({**model.state_dict(), **started.weights})
-    return _run(config, model, vocabulary, dataset, None, on_event, should_stop, ranks)
+    return _run(config, model, vocabulary, dataset, None, on_event, should_stop, ranks, is_removed)
 
 
 def resume(
@@ -185,8 +186,8 @@ def resume(
     is no longer the same, unless `force` says to go on all the same; StorageError where another process holds the
     file or the disk has no room. What else is another (torch, device, threads) `RunStarted` tells.
     """
-    with _alone_with(path, ranks, must_exist=True):
-        return _resume(path, epochs, learning_rate, force, on_event, should_stop, progress, ranks)
+    with _alone_with(path, ranks, must_exist=True) as is_removed:
+        return _resume(path, epochs, learning_rate, force, on_event, should_stop, progress, ranks, is_removed)
 
 
 def _resume(
@@ -198,6 +199,7 @@ def _resume(
     should_stop: Callable[[], bool],
     progress: Callable[[str, int], None] | None,
     ranks: Ranks,
+    is_removed: Callable[[], bool],
 ) -> FitState:
     wished = {"epochs": epochs, "learning_rate": learning_rate}
     wished = {name: value for name, value in wished.items() if value is not None}
@@ -205,7 +207,7 @@ def _resume(
         checkpoint = load(path)
     except OldModelError:
         config = TrainingConfig(start=path, out=path, fit=FitConfig(**wished))
-        return _train(config, on_event, should_stop, progress, ranks)
+        return _train(config, on_event, should_stop, progress, ranks, is_removed)
     if checkpoint.training is None or "fit" not in checkpoint.training:
         raise TrainingError(
             "this model carries no training state",
@@ -246,7 +248,7 @@ def _resume(
         on_event(GoesOnDifferently(tuple(differences.values())))
     with _memory_for(checkpoint.config):
         model = HoyoMusicLSTM(checkpoint.config)
-    return _run(config, model, vocabulary, dataset, state, on_event, should_stop, ranks)
+    return _run(config, model, vocabulary, dataset, state, on_event, should_stop, ranks, is_removed)
 
 
 def _load_start(path: Path, on_event: Callable[[RunEvent], None]) -> Checkpoint:
@@ -261,10 +263,10 @@ def _load_start(path: Path, on_event: Callable[[RunEvent], None]) -> Checkpoint:
         return started
 
 
-def _alone_with(path: Path, ranks: Ranks, *, must_exist: bool = False) -> AbstractContextManager[None]:
-    """Hold the file, which can be written, and sweep where it lies; of several processes the first one does so."""
+def _alone_with(path: Path, ranks: Ranks, *, must_exist: bool = False) -> AbstractContextManager[Callable[[], bool]]:
+    """`hold` the file, which can be written, and sweep where it lies; of several processes the first one does so."""
     if not ranks.first or must_exist and not path.is_file():
-        return nullcontext()
+        return nullcontext(lambda: False)
     check_writable(path)
     remove_leftovers(path.resolve().parent)
     return hold(path)
@@ -337,6 +339,7 @@ def _run(
     on_event: Callable[[RunEvent], None],
     should_stop: Callable[[], bool],
     ranks: Ranks,
+    is_removed: Callable[[], bool],
 ) -> FitState:
     tune_allocator()
     ranks.check_same(
@@ -377,7 +380,6 @@ def _run(
 
     def write_or_stop(current: FitState) -> None:
         nonlocal written
-        removed = not config.out.parent.exists()
         going_on = f"hoyo resume {shlex.quote(str(config.out))}"
         try:
             write(current)
@@ -385,7 +387,7 @@ def _run(
             remedy = f"mend that, then go on from the last save: {going_on}" if written else error.remedy
             raise StorageError(error.message, where=error.where, remedy=remedy) from error
         written = True
-        if removed:
+        if is_removed():
             # Whoever did that does not expect a run that fills the folder again, but nothing is to be lost by it.
             raise StorageError(
                 "its folder was removed meanwhile, so the run was saved in a new one and stopped",

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from hoyomusic.checkpoint import load
 from hoyomusic.errors import TrainingError, UsageError
-from hoyomusic.fit import FitConfig, FitState, StepDone, fit, measure
+from hoyomusic.fit import FitConfig, FitState, StepDone, WentBack, fit, measure
 from hoyomusic.model import HoyoMusicLSTM
 from hoyomusic.normalisation import BatchNorm
 from hoyomusic.ranks import ALONE, Ranks, join
@@ -205,6 +205,20 @@ def test_a_step_that_is_not_a_number_in_one_is_undone_in_all() -> None:
     assert all(torch.isfinite(weight).all() for weight in first.weights.values())
 
 
+def test_what_is_no_number_in_one_takes_all_back() -> None:
+    def work(ranks: Ranks) -> tuple[FitState, list[WentBack]]:
+        model, events = Poisoned(SIZES, seed=5), []
+        model.bad = (3, 4, 5) if ranks.rank == 1 else ()
+        state = run(ranks, model=model, config=replace(CONFIG, epochs=1), on_event=events.append)
+        return state, [event for event in events if isinstance(event, WentBack)]
+
+    (first, back), (second, _) = together(2, work)
+    assert back == [WentBack(0, 5, 0, CONFIG.learning_rate / 4, 1)]
+    assert_close(first.weights, second.weights, 0)
+    lower = replace(CONFIG, epochs=1, learning_rate=CONFIG.learning_rate / 4)
+    assert_close(first.weights, run(config=lower).weights, 1e-4)
+
+
 def test_measured_in_shares_it_is_the_same() -> None:
     model = HoyoMusicLSTM(SIZES, seed=5)
     models = [HoyoMusicLSTM(SIZES, seed=5) for _ in range(3)]
@@ -353,6 +367,7 @@ TRAIN = (
 ).split()
 
 
+@pytest.mark.slow
 def test_when_one_is_killed_the_others_end_and_the_run_can_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

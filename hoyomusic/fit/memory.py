@@ -21,6 +21,10 @@ def memory_told(what: str, remedy: str, place: Callable[[], str] | None = None) 
         raise TrainingError(f"memory ran out {what}", where=place and place(), remedy=remedy) from None
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
-    """torch has a class for a full card; a full main memory it tells only in words."""
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
+def _is_out_of_memory(error: BaseException | None) -> bool:
+    """torch has a class for a full card; a full main memory it tells only in words, or hides behind other faults."""
+    return error is not None and (
+        isinstance(error, (MemoryError, torch.OutOfMemoryError))
+        or "can't allocate memory" in str(error)
+        or _is_out_of_memory(error.__context__)
+    )
