@@ -16,6 +16,7 @@ from hoyomusic.legacy import TCNModelConverter, load_converted, load_keras
 from hoyomusic.legacy import converter as converting
 from hoyomusic.legacy.converter import Options, convert_file, convert_folder
 from hoyomusic.legacy.inputs import count_characters, id_limits, make_inputs
+from hoyomusic.legacy.references import compare, read_reference
 
 KERAS = Path(__file__).parent / "keras"
 GOOD = [model for model in json.loads((KERAS / "index.json").read_text())["models"] if model["expect"] == "convert"]
@@ -42,7 +43,8 @@ def test_every_fixture_is_converted_and_told(model: dict[str, str], tmp_path: Pa
 
 @pytest.mark.parametrize("model", GOOD, ids=lambda model: model["id"])
 def test_without_a_reference_a_second_computation_agrees(model: dict[str, str]) -> None:
-    report = TCNModelConverter(KERAS / model["file"]).test_conversion(load_keras(KERAS / model["file"], params_of(model)))
+    source = KERAS / model["file"]
+    report = TCNModelConverter(source).test_conversion(load_keras(source, params_of(model)))
     assert report.differences
     assert report.largest <= 1e-5
     assert "no reference by Keras" in str(report)
@@ -121,6 +123,36 @@ class TestOptions:
         assert half.reports[1].tolerance is None
         assert f"in {precision}, against the exact model" in half.tell()[1]
         assert next(load_converted(half.target).parameters()).dtype == getattr(torch, precision)
+
+    @pytest.mark.parametrize("model", GOOD, ids=lambda model: model["id"])
+    def test_whole_numbers_take_a_quarter_and_come_back_as_measured(
+        self, model: dict[str, str], tmp_path: Path
+    ) -> None:
+        reference = KERAS / model["npz"]
+        source, params = KERAS / model["file"], params_of(model)
+        made = convert_file(source, tmp_path / "a.pth", params=params, reference=reference, options=Options(int8=True))
+        again = load_converted(made.target)
+        inputs = read_reference(reference).inputs
+        exact = converting.run_model(load_keras(source, params), inputs, "a")
+        found = compare(converting.run_model(again, inputs, "a"), exact, "a")
+        assert found == made.reports[1].differences
+        matrices = {name for name, weight in again.named_parameters() if weight.dim() > 1}
+        assert set(again.factors) == matrices
+        stored = torch.load(made.target, weights_only=True)["weights"]
+        assert {name for name, weight in stored.items() if weight.dtype == torch.int8} == matrices
+
+    def test_whole_numbers_without_their_factors_are_refused(self, tmp_path: Path) -> None:
+        made = convert_file(KERAS / "chunked_names.h5", tmp_path / "a.pth", options=Options(int8=True))
+        values = torch.load(made.target, weights_only=True)
+        name = next(iter(values["factors"]))
+        for factors, message in (
+            ({**values["factors"], name: torch.ones(99)}, "not kept in whole numbers with their factors"),
+            ({**values["factors"], name: 1.0}, "factors of whole numbers that are no tensors"),
+            ({}, "has another precision than the model says"),
+        ):
+            torch.save({**values, "factors": factors}, tmp_path / "b.pth")
+            with pytest.raises(CheckpointError, match=message):
+                load_converted(tmp_path / "b.pth")
 
     def test_pruning_makes_the_smallest_numbers_zero(self, tmp_path: Path) -> None:
         made = convert_file(KERAS / "hoyomusic_generator.h5", tmp_path / "a.pth", options=Options(prune=0.25))

@@ -39,7 +39,9 @@ def convert(
     precision: Annotated[
         str | None, typer.Option("--precision", help="float16 or bfloat16: weights of half the size, not exact.")
     ] = None,
-    int8: Annotated[bool, typer.Option("--int8", help="Multiply in whole numbers where it can be; not exact.")] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Weights in whole numbers: a quarter of the size, not exact.")
+    ] = False,
     prune: Annotated[
         float | None, typer.Option("--prune", metavar="SHARE", help="Make this share of the weights zero; not exact.")
     ] = None,

@@ -49,11 +49,14 @@ def pack_converted(model: ConvertedModel, file: str) -> bytes:
         "params": model.params,
         "source": model.source,
         "precision": str(precision).removeprefix("torch."),
+        "factors": model.factors,
         "weights": {},
     }
     # All that a reader could object to is in the description; the weights are many and only numbers.
     _check_values(archive.parse(_pack(values), file), file)
-    values["weights"] = {name: _storable(weight) for name, weight in model.state_dict().items()}
+    values["weights"] = {
+        name: _storable(weight, model.factors.get(name)) for name, weight in model.state_dict().items()
+    }
     return _pack(values)
 
 
@@ -71,6 +74,7 @@ def load_converted(path: str | os.PathLike[str]) -> ConvertedModel:
     architecture = parse_json(values["architecture"], file, "architecture")
     try:
         model = ConvertedModel(architecture, values["keras_version"], values["backend"], values["params"])
+        model.factors = {name: torch.from_numpy(np.array(factors)) for name, factors in values["factors"].items()}
         _take_weights(model, dict(values["weights"]), PRECISIONS[values["precision"]])
     except CheckpointError as error:
         raise fault(file, error.message, error.remedy or "convert the model again") from error
@@ -92,11 +96,14 @@ def _check_values(content: archive.Archive, file: str) -> dict[str, Any]:
         raise fault(file, "is no converted model", "convert a Keras model with hoyo convert")
     if values.get("version") != VERSION:
         raise fault(file, f"has version {shorten(values.get('version'))}, not {VERSION}", "upgrade HoyoMusic")
-    known = {"format", "version", "params", "source", "weights", *TEXTS}
+    known = {"format", "version", "params", "source", "factors", "weights", *TEXTS}
     if values.keys() != known or not all(type(values[name]) is str for name in TEXTS):
         raise fault(file, "does not say all that a converted model needs")
     if type(values["weights"]) is not dict or not isinstance(values["source"], (str, type(None))):
         raise fault(file, "has no weights, or an unknown source")
+    factors = values["factors"]
+    if type(factors) is not dict or not all(type(each) is np.ndarray for each in factors.values()):
+        raise fault(file, "has factors of whole numbers that are no tensors")
     if values["precision"] not in PRECISIONS:
         raise fault(file, f"has the precision {shorten(values['precision'])}, which is not known")
     return values
@@ -106,12 +113,17 @@ def _take_weights(model: ConvertedModel, arrays: dict[str, Any], precision: torc
     """Give each weight of `model` its array; raises CheckpointError for one that is amiss or left over."""
     places = {id(module): name for name, module in model.named_modules()}
     for weight in model.network.weights():
-        array = arrays.pop(f"{places[id(weight.layer)]}.{weight.name}", None)
+        name = f"{places[id(weight.layer)]}.{weight.name}"
+        array, factors = arrays.pop(name, None), model.factors.get(name)
         if not isinstance(array, np.ndarray) or array.shape != weight.shape:
             raise CheckpointError(f"{describe_weight(weight)} is not there in the shape {weight.shape}")
         tensor = torch.from_numpy(np.array(array))
         stored = torch.int16 if precision is torch.bfloat16 else precision
-        if tensor.dtype is stored and tensor.dim():
+        if factors is not None:
+            if (tensor.dtype, factors.dtype, factors.shape) != (torch.int8, torch.float32, tensor.shape[-1:]):
+                raise CheckpointError(f"{describe_weight(weight)} is not kept in whole numbers with their factors")
+            tensor = tensor * factors
+        elif tensor.dtype is stored and tensor.dim():
             tensor = tensor.view(precision)
         elif tensor.dtype is not torch.bool:
             raise CheckpointError(f"{describe_weight(weight)} has another precision than the model says")
@@ -120,7 +132,9 @@ def _take_weights(model: ConvertedModel, arrays: dict[str, Any], precision: torc
         raise CheckpointError(f"has a weight {shorten(str(next(iter(arrays))))} that no layer takes")
 
 
-def _storable(weight: torch.Tensor) -> torch.Tensor:
-    """`weight` on the CPU; bfloat16, which NumPy does not have, as whole numbers of the same bits."""
+def _storable(weight: torch.Tensor, factors: torch.Tensor | None) -> torch.Tensor:
+    """`weight` on the CPU, in whole numbers where it has `factors`; bfloat16, unknown to NumPy, as the same bits."""
     plain = weight.detach().cpu().contiguous()
+    if factors is not None:
+        return (plain / factors).round().to(torch.int8)
     return plain.view(torch.int16) if plain.dtype is torch.bfloat16 else plain

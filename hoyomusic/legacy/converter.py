@@ -24,7 +24,7 @@ import torch
 
 from hoyomusic import storage
 from hoyomusic.device import describe
-from hoyomusic.errors import CheckpointError, HoyoError, UsageError
+from hoyomusic.errors import CheckpointError, HoyoError, StorageError, UsageError
 from hoyomusic.legacy.characters import MAP_FILE, CharacterMap
 from hoyomusic.legacy.converted import pack_converted
 from hoyomusic.legacy.inputs import count_characters, id_limits, make_inputs
@@ -191,6 +191,8 @@ def convert_file(
     than `TOLERANCE`, and StorageError for a target that is there already or cannot be written.
     """
     options = Options() if options is None else options
+    if not target.name:
+        raise StorageError("names no file", where=str(target), remedy="name a .pth file")
     info = target.with_name(f"{target.stem}_info.json")
     if not overwrite:
         for path in (target, info):
@@ -352,6 +354,14 @@ def apply_options(model: ConvertedModel, options: Options, inputs: Sequence[np.n
         if options.precision != "float32":
             model.to(getattr(torch, options.precision))
             report(f"in {options.precision}")
+        if options.int8:
+            for name, weight in model.named_parameters():
+                if weight.is_floating_point() and weight.dim() > 1:
+                    # A column of zeros is zero whatever its factor.
+                    largest = weight.abs().flatten(0, -2).amax(0)
+                    model.factors[name] = factors = torch.where(largest > 0, largest / 127, 1.0)
+                    weight.copy_((weight / factors).round() * factors)
+            report("in int8")
     return reports
 
 

@@ -49,6 +49,8 @@ class ConvertedModel(nn.Module):
         self.backend = backend
         self.params = params
         self.source: str | None = None
+        # By the name of a weight: what its whole numbers are multiplied with, where a file keeps it as such.
+        self.factors: dict[str, torch.Tensor] = {}
         self.network = build_network(architecture, Context(keras_version, backend))
         self.network.trace_mask([False] * len(self.network.inputs))
         self.eval()
