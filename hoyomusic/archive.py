@@ -141,6 +141,8 @@ def open_regular(file: str) -> Iterator[BinaryIO]:
             raise fault(file, f"is {status.st_size} bytes long, more than {LARGEST_FILE}")
         with open(descriptor, "rb", closefd=False) as opened:
             yield opened
+    except OSError as error:  # a disk that fails while it is read
+        raise fault(file, f"cannot be read: {error.strerror}") from None
     finally:
         os.close(descriptor)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ import pytest
 from hoyomusic.cli.commands import find_program
 from hoyomusic.text import UNSHOWABLE, printable
 from tests.conftest import BOOK, Said
+from tests.keras_models import KERAS
 
 Hoyo = Callable[..., Said]
 
@@ -236,6 +238,17 @@ COMMANDS: dict[str, tuple[list[str], dict[str, Row]]] = {
         "--out": writable(".onnx"),
         "--force": FLAG,
     }),
+    "convert": (["old.h5", "--out", "new.pth"], {
+        "MODEL.h5|FOLDER": readable("file", but=("", ".")),
+        "--params": readable("file"),
+        "--out": writable(".pth"),
+        "--check": readable("file"),
+        "--precision": name("float64", "int8"),
+        "--int8": FLAG,
+        "--prune": number(-0.001, 1.0),
+        "--force": FLAG,
+        "--json": FLAG,
+    }),
     "doctor": ([], {"--json": FLAG}),
     "corpus stats": (["--corpus", "good.abc"], {
         "--corpus": CORPUS,
@@ -294,6 +307,7 @@ def places(hoyo: Hoyo, trained: bytes) -> Iterator[Hoyo]:
     Path("tunes.abc").write_text(re.sub(r"^%%hoyo-region.*\n", "", book, flags=re.MULTILINE), encoding="utf-8")
     Path("good.abc").write_text(book.split("\n\n")[1] + "\n", encoding="utf-8")
     Path("good.pth").write_bytes(trained)
+    shutil.copy(KERAS / "char_rnn_k20.h5", "old.h5")
 
     def give_up(number: int, frame: FrameType | None) -> None:
         raise TimeoutError

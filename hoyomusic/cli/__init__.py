@@ -49,7 +49,7 @@ def run(arguments: Sequence[str], settings: Settings | None = None) -> int:
         if settings.debug:
             show_trace(error)
         return complain(error)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except BrokenPipeError:
         return 1
