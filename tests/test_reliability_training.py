@@ -96,7 +96,8 @@ def survive(folder: Path, kills: int, seed: int) -> dict[str, int]:
     models = folder / "models"
     epoch, on_screen = 0, 0
     while counts["killed"] < kills:
-        kind = chance.choice(("start", "steps", "steps", "save", "save", "export")) if epoch else "first save"
+        kinds = ("start", "steps", "steps", "save", "save", "export") if epoch else ("first save", "steps")
+        kind = chance.choice(kinds)
         if (models / "m.pth").exists():
             run = resume(folder, epochs=epoch + 1 if kind == "export" else LONG)
         else:
