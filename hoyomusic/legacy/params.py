@@ -19,7 +19,7 @@ from hoyomusic.archive import fault, open_regular
 from hoyomusic.legacy.files import LARGEST_TEXT, parse_json
 from hoyomusic.legacy.layers.base import shorten
 
-MOST_VALUES = 1_000_000
+MOST_VALUES = 200_000
 DEEPEST_NESTING = 50
 KINDS = {f"{kind}{size}" for kind in "fiu" for size in (1, 2, 4, 8)} | {"b1", "?"}
 # Instructions that reserve memory before there is anything to fill it, or ask for what is elsewhere.
@@ -78,6 +78,8 @@ class _Reader(pickle.Unpickler):
             return _Start()
         if (module, name) == ("_codecs", "encode"):
             return _Encode()
+        if (module, name) in (("__builtin__", "bytes"), ("builtins", "bytes")):
+            return _NoBytes()
         raise fault(self._file, f"is a params pickle that names {shorten(f'{module}.{name}')}: not plain data", REMEDY)
 
 
@@ -154,6 +156,15 @@ class _Encode:
         if type(text) is not str or coding != "latin1":
             raise TypeError("bytes in an unknown coding")
         return text.encode("latin1")
+
+
+class _NoBytes:
+    """Stands for the way in which old pickles write no bytes at all."""
+
+    __slots__ = ()
+
+    def __call__(self) -> bytes:
+        return b""
 
 
 class _Plain:
