@@ -2,7 +2,7 @@
 
 `run` turns whatever goes wrong into one line on stderr and an exit code. `main` does so for a whole process:
 streams that are closed or full, an interrupt while Python still imports, a fault of the program itself.
-`commands` names the commands; all imports but the quickest come late, when an interrupt finds somebody to keep it quiet.
+`commands` names the commands; all imports but the quickest come late, when somebody keeps interrupts quiet.
 """
 
 from __future__ import annotations
