@@ -147,6 +147,25 @@ def test_names_as_the_versions_of_keras_spell_them(tmp_path: Path) -> None:
     assert same(model, load_keras(changed(path, uniquify)))
 
 
+def test_a_wrapped_layer_has_its_own_name_in_between(tmp_path: Path) -> None:
+    """As Keras 3 names a layer in a TimeDistributed of a nested model."""
+    wrapped = [layer("TimeDistributed", layer=layer("Dense", units=3, use_bias=True)) for _ in range(2)]
+    model = make_model(chain([4, 3], chain([4, 3], *wrapped)), "3.15.1")
+    path = write_keras(tmp_path / "model.h5", model)
+    outer = model.network.layers[0].settings.name
+
+    def lengthen(file: h5py.File) -> None:
+        group = file[f"model_weights/{outer}"]
+        names = [name.decode() for name in group.attrs["weight_names"]]
+        longer = [name.replace("/kernel", "/dense_1/kernel").replace("/bias", "/dense_1/bias") for name in names]
+        for old, new in zip(names, longer, strict=True):
+            group[new] = group[old][()]
+            del group[old]
+        group.attrs["weight_names"] = np.array([name.encode() for name in longer])
+
+    assert same(model, load_keras(changed(path, lengthen)))
+
+
 def test_weights_that_could_be_several_are_refused(tmp_path: Path) -> None:
     model = make_model(chain([4, 3], chain([4, 3], recurrent("GRU", 3), recurrent("GRU", 3))))
     path = write_keras(tmp_path / "model.h5", model)

@@ -407,3 +407,25 @@ def test_lengths_that_only_a_call_tells(length: int | None) -> None:
     assert model.input_shapes == [(None, length, 3)]
     for steps in (6,) if length else (3, 6, 9):
         assert differ(model, values(steps, 2, steps, 3)) <= LIMIT
+
+
+def described(name: str, number: int = 0) -> dict[str, Any]:
+    return {"class_name": "__keras_tensor__", "config": {"keras_history": [name, number, 0]}}
+
+
+def test_keras_3_lists_what_makes_a_mask_among_the_layers() -> None:
+    plain = graph({"x": [6]}, [(embedding(4), ["x"]), (recurrent("LSTM", 3), ["embedding"])], ["lstm"])
+    listed = graph({"x": [6]}, [(embedding(4), ["x"]), (recurrent("LSTM", 3), ["embedding"])], ["lstm"])
+    entries = listed["config"]["layers"]
+    entries[1]["inbound_nodes"] = [{"args": [described("x")], "kwargs": {}}]
+    mask = {"training": False, "mask": described("not_equal")}
+    entries[2]["inbound_nodes"] = [{"args": [described("embedding")], "kwargs": mask}]
+    entries.insert(2, {
+        "module": "keras.src.ops.numpy", "class_name": "NotEqual", "config": {"name": "not_equal"}, "name": "not_equal",
+        "inbound_nodes": [{"args": [described("x"), 0], "kwargs": {}}],
+    })
+    ids = gapped_ids(1, 4, 6)
+    first, second = make_model(plain, "3.15.1"), make_model(listed, "3.15.1")
+    assert np.array_equal(first(ids).numpy(), second(ids).numpy())
+    assert differ(second, ids) <= LIMIT
+    assert [row.kind for row in second.description] == ["Embedding", "LSTM"]

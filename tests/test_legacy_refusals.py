@@ -162,6 +162,7 @@ def test_weights_that_were_never_initialised_are_refused() -> None:
     ("entries", "words"),
     [
         ([layer("Softmax", axis=-1)], "gets a mask"),
+        ([layer("Rescaling", scale=2.0)], "gets a mask"),
         ([layer("TimeDistributed", layer=layer("Flatten"))], "under a mask"),
         (
             [layer("TimeDistributed", layer=layer("Embedding", input_dim=4, output_dim=2, mask_zero=True))],
@@ -249,11 +250,25 @@ TENSOR = {"class_name": "__keras_tensor__", "config": {"keras_history": ["x", 0,
         (set_node([{"args": [TENSOR, 2.0], "kwargs": {}}]), "further arguments"),
         (set_node([{"args": [], "kwargs": {}}]), "further arguments"),
         (set_node([{"args": [2.0], "kwargs": {}}]), "something else than tensors"),
+        (set_node([{"args": [{"class_name": "__keras_tensor__"}], "kwargs": {}}]), "something else than tensors"),
         (set_node([{"args": [TENSOR], "kwargs": {"mask": TENSOR}}]), "mask="),
     ],
 )
 def test_graphs_that_are_refused(change: Any, words: str) -> None:
     assert words in refusal(linked(change))
+
+
+def test_a_mask_from_elsewhere() -> None:
+    """What makes the mask is an operation, but the input has none of its own."""
+    architecture = graph({"x": [4, 3]}, [(recurrent("LSTM", 2), ["x"])], ["lstm"])
+    made = {"class_name": "__keras_tensor__", "config": {"keras_history": ["any", 0, 0]}}
+    entries = architecture["config"]["layers"]
+    entries[1]["inbound_nodes"] = [{"args": [TENSOR], "kwargs": {"mask": made}}]
+    operation = {"module": "keras.src.ops.numpy", "class_name": "Any", "config": {"name": "any"}, "name": "any"}
+    entries.append({**operation, "inbound_nodes": [{"args": [TENSOR], "kwargs": {}}]})
+    assert "not that of its input" in refusal(architecture, "3.15.1")
+    architecture["config"]["output_layers"] = [["any", 0, 0]]
+    assert "any (Any) is of a class that is not known" in refusal(architecture, "3.15.1")
 
 
 def test_tensors_that_do_not_fit_each_other() -> None:

@@ -101,9 +101,15 @@ def _candidates(weight: Weight, ends: dict[Path, list[str]], left: dict[str, Pat
     yield ends.get(nearest, [])
     if len(left) > MOST_TO_SEARCH:
         return
+    # A layer in a wrapper has its own name between that of the wrapper and that of the weight.
+    inside = len(weight.path)
+    yield [
+        name for name, path in left.items()
+        if weight.owners and canonical(path)[-inside:] == weight.path and weight.owners[-1] in path[:-inside]
+    ]
     wanted = [re.compile(rf"{re.escape(part)}(_\d+)?") for part in nearest]
     yield [name for name, path in left.items() if _ends_with(path, wanted)]
-    yield [name for name, path in left.items() if _ends_with(canonical(path), wanted[-len(weight.path):])]
+    yield [name for name, path in left.items() if _ends_with(canonical(path), wanted[-inside:])]
 
 
 def _ends_with(path: Path, wanted: list[re.Pattern[str]]) -> bool:

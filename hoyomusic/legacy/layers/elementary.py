@@ -89,8 +89,6 @@ class Unchanged(Layer):
 class Rescaling(Layer):
     """x * scale + offset."""
 
-    keeps_mask = True
-
     def build(self, *shapes: Shape) -> Shape:
         self.scale = self.settings.number("scale")
         self.offset = self.settings.number("offset", 0.0)
@@ -100,4 +98,7 @@ class Rescaling(Layer):
         return inputs[0] * self.scale + self.offset
 
     def trace_mask(self, masked: Sequence[bool]) -> bool:
-        return self.keeps_mask and masked[0]
+        # Whether the mask goes on depends on the version.
+        if masked[0]:
+            raise self.settings.refuse("gets a mask, which is not supported here")
+        return False

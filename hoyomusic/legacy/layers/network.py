@@ -32,11 +32,22 @@ MODELS = ("Sequential", "Functional", "Model")
 
 
 class Call(NamedTuple):
-    """One call of the layer number `layer`: where its inputs lie, and where its outputs go."""
+    """One call of the layer number `layer`: where its inputs lie, and where its outputs go.
+
+    `masked` says whether the file has it take a mask, None where the file does not say.
+    """
 
     layer: int
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    masked: bool | None = None
+
+
+class Node(NamedTuple):
+    """What a file tells of a call: the tensors it takes, and whether a mask."""
+
+    inputs: list[Reference]
+    masked: bool | None = None
 
 
 class Step(NamedTuple):
@@ -45,6 +56,7 @@ class Step(NamedTuple):
     entry: int
     node: int
     inputs: list[Reference]
+    masked: bool | None
 
 
 @keras_layer(*MODELS)
@@ -82,7 +94,7 @@ class Network(Layer):
                 continue
             layer = make_layer(entry, self.settings.context, *(self._shapes[slot] for slot in slots))
             made.append(layer)
-            slots = self._call(len(made) - 1, layer, slots, layer.output_shape)
+            slots = self._call(len(made) - 1, slots, layer.output_shape)
         self.outputs = slots
         return made
 
@@ -93,12 +105,17 @@ class Network(Layer):
         if len(places) < len(names):
             raise settings.refuse("has two layers of one name")
         entry_points = references(settings, "input_layers")
-        steps = [
-            Step(place, node, inputs)
-            for place, entry in enumerate(entries)
-            for node, inputs in enumerate(read_nodes(entry, settings))
-        ]
         outputs = references(settings, "output_layers")
+        operations = {name for name, entry in zip(names, entries, strict=True) if is_operation(entry)}
+        steps = [
+            Step(place, number, *node)
+            for place, entry in enumerate(entries)
+            for number, node in enumerate(read_nodes(entry, settings, operations))
+        ]
+        # Keras 3 lists what computes a mask among the layers; the layers here pass their masks on by themselves.
+        used = {ref[0] for step in steps if names[step.entry] not in operations for ref in step.inputs}
+        used |= {name for name, _, _ in outputs}
+        steps = [step for step in steps if names[step.entry] not in operations or names[step.entry] in used]
         bases = first_nodes([*(ref for step in steps for ref in step.inputs), *outputs], entries, places, settings)
         slots: dict[Reference, int] = {}
         if shapes and len(shapes) != len(entry_points):
@@ -123,7 +140,7 @@ class Network(Layer):
             first = made.setdefault(step.entry, layer)
             if [weight.shape for weight in first.weights()] != [weight.shape for weight in layer.weights()]:
                 raise layer.settings.refuse("is shared by inputs of different widths")
-            found = self._call(step.entry, first, inputs, layer.output_shape)
+            found = self._call(step.entry, inputs, layer.output_shape, step.masked)
             name = names[step.entry]
             slots.update({(name, bases.get(name, 0) + step.node, tensor): slot for tensor, slot in enumerate(found)})
         if not all(reference in slots for reference in outputs):
@@ -131,16 +148,16 @@ class Network(Layer):
         self.outputs = tuple(slots[reference] for reference in outputs)
         # In the order of the file, which the numbered layout counts by.
         order = {place: number for number, place in enumerate(sorted(made))}
-        self.calls = [Call(order[call.layer], call.inputs, call.outputs) for call in self.calls]
+        self.calls = [call._replace(layer=order[call.layer]) for call in self.calls]
         return [made[place] for place in sorted(made)]
 
     def _reserve(self, shapes: Sequence[Shape]) -> tuple[int, ...]:
         self._shapes.extend(shapes)
         return tuple(range(len(self._shapes) - len(shapes), len(self._shapes)))
 
-    def _call(self, number: int, layer: Layer, inputs: tuple[int, ...], shape: Any) -> tuple[int, ...]:
+    def _call(self, number: int, inputs: tuple[int, ...], shape: Any, masked: bool | None = None) -> tuple[int, ...]:
         outputs = self._reserve(shape if isinstance(shape, list) else [shape])
-        self.calls.append(Call(number, inputs, outputs))
+        self.calls.append(Call(number, inputs, outputs, masked))
         return outputs
 
     def call(self, inputs: Sequence[torch.Tensor], masks: Sequence[Mask]) -> tuple[Any, Any]:
@@ -161,7 +178,10 @@ class Network(Layer):
     def trace_mask(self, masked: Sequence[bool]) -> Any:
         known = dict(zip(self.inputs, masked, strict=True))
         for call in self.calls:
-            found = self.layers[call.layer].trace_mask([known[slot] for slot in call.inputs])
+            layer, given = self.layers[call.layer], [known[slot] for slot in call.inputs]
+            if call.masked is not None and call.masked != any(given):
+                raise layer.settings.refuse("takes a mask that is not that of its input, which is not supported")
+            found = layer.trace_mask(given)
             known.update(zip(call.outputs, found if isinstance(found, tuple) else (found,), strict=True))
         results = tuple(known[slot] for slot in self.outputs)
         return results[0] if len(results) == 1 else results
@@ -251,25 +271,42 @@ def references(settings: Settings, key: str) -> list[Reference]:
     return [read_reference(entry, settings) for entry in value]
 
 
-def read_reference(entry: Any, settings: Settings) -> Reference:
-    if not (
+def is_reference(entry: Any) -> bool:
+    """Whether something from a file begins as references do: layer, node, tensor."""
+    return (
         isinstance(entry, list) and len(entry) >= 3 and isinstance(entry[0], str)
         and all(type(number) is int and 0 <= number <= LARGEST_NUMBER for number in entry[1:3])
-    ):
+    )
+
+
+def read_reference(entry: Any, settings: Settings) -> Reference:
+    if not is_reference(entry):
         raise settings.refuse(f"refers to a layer in a way that is not known: {shorten(entry)}")
     return entry[0], entry[1], entry[2]
 
 
-def read_nodes(entry: dict[str, Any], settings: Settings) -> list[list[Reference]]:
-    """The calls of a layer, each as what it takes. Raises CheckpointError for arguments that would be lost."""
+def is_operation(entry: dict[str, Any]) -> bool:
+    """Whether an entry is not a layer but one of the operations that Keras 3 also lists."""
+    return isinstance(entry.get("module"), str) and ".ops" in entry["module"]
+
+
+def read_nodes(entry: dict[str, Any], settings: Settings, operations: set[str]) -> list[Node]:
+    """The calls of a layer. Raises CheckpointError for arguments that would be lost.
+
+    A mask may be an argument where one of the `operations` makes it: then it is that of the input.
+    """
     nodes = entry.get("inbound_nodes")
     if not isinstance(nodes, list):
         raise settings.refuse(f"does not say what its layer {shorten(name_of(entry))} takes")
     own = Settings(class_of(entry), {"name": name_of(entry)}, settings.context)
-    return [_read_described(node, own) if isinstance(node, dict) else _read_listed(node, own) for node in nodes]
+    if is_operation(entry):
+        return [Node(_find_tensors(node)) for node in nodes]
+    return [
+        _read_described(node, own, operations) if isinstance(node, dict) else _read_listed(node, own) for node in nodes
+    ]
 
 
-def _read_listed(node: Any, own: Settings) -> list[Reference]:
+def _read_listed(node: Any, own: Settings) -> Node:
     """Keras 2: a list of [layer, node, tensor, other arguments]."""
     if isinstance(node, list) and node and isinstance(node[0], str):
         node = [node]
@@ -278,26 +315,45 @@ def _read_listed(node: Any, own: Settings) -> list[Reference]:
     for entry in node:
         if isinstance(entry, list) and len(entry) > 3:
             _check_arguments(entry[3], own)
-    return [read_reference(entry, own) for entry in node]
+    return Node([read_reference(entry, own) for entry in node])
 
 
-def _read_described(node: dict[str, Any], own: Settings) -> list[Reference]:
+def _read_described(node: dict[str, Any], own: Settings, operations: set[str]) -> Node:
     """Keras 3: the arguments of the call, with tensors in them described at length."""
     positional, named = node.get("args"), node.get("kwargs")
     if not isinstance(positional, list) or not isinstance(named, dict):
         raise own.refuse("is called in a way that is not known")
     named = dict(named)
     given = [*positional, *([named.pop("inputs")] if "inputs" in named else [])]
+    masked = None
+    if "mask" in named:
+        makers = {name for name, _, _ in _find_tensors(named["mask"])}
+        masked = bool(makers)
+        if makers <= operations:
+            del named["mask"]
     _check_arguments(named, own)
     if not given or any(value is not None for value in given[1:]):
         raise own.refuse("is called with further arguments, which are not supported")
     tensors = given[0] if isinstance(given[0], list) else [given[0]]
-    found = []
-    for tensor in tensors:
-        config = tensor.get("config") if isinstance(tensor, dict) else None
-        if not isinstance(config, dict) or tensor.get("class_name") != "__keras_tensor__":
-            raise own.refuse("is called with something else than tensors")
-        found.append(read_reference(config.get("keras_history"), own))
+    found = [_find_tensors(tensor) for tensor in tensors]
+    if not all(isinstance(tensor, dict) and len(inner) == 1 for tensor, inner in zip(tensors, found, strict=True)):
+        raise own.refuse("is called with something else than tensors")
+    return Node([inner[0] for inner in found], masked)
+
+
+def _find_tensors(value: Any) -> list[Reference]:
+    """All references in the arguments of a call, wherever they stand."""
+    found, pending = [], [value]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, list):
+            pending.extend(reversed(value))
+        elif isinstance(value, dict):
+            history = value["config"].get("keras_history") if isinstance(value.get("config"), dict) else None
+            if value.get("class_name") != "__keras_tensor__":
+                pending.extend(reversed(list(value.values())))
+            elif is_reference(history):
+                found.append((history[0], history[1], history[2]))
     return found
 
 
