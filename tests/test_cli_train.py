@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 
 from hoyomusic.checkpoint import load
 from hoyomusic.cli.watching import JsonWatcher, LineWatcher, describe_memory, describe_seconds
-from hoyomusic.fit import EpochEnded, RunStarted, StepDone
+from hoyomusic.fit import EpochEnded, RunStarted, StepDone, WentBack
+from hoyomusic.training import GoesOnDifferently
 from tests.conftest import BOOK, Said
 
 Hoyo = Callable[..., Said]
@@ -162,6 +164,30 @@ def test_steps_are_told_now_and_then() -> None:
     seldom = LineWatcher(kept.append, passing.append, 60.0)
     seldom.progress("default", 500)
     assert len(passing) == 1
+
+
+def test_what_went_wrong_and_what_is_another_is_told() -> None:
+    kept, passing = [], []
+    watcher = LineWatcher(kept.append, passing.append, 0.0)
+    differences = ("torch 1 then, 2 now", "number of threads 1")
+    watcher.on_event(RunStarted(10, 2, 40, 1234567, 7, 1, "cpu", "fp32", 1, differences))
+    watcher.on_event(StepDone(0, 5, 5, 20, math.nan, 128, 4321.9, 3725.2, 1))
+    watcher.on_event(WentBack(0, 7, 5, 0.00075, 1))
+    watcher.on_event(EpochEnded(1, 20, 9000, 4.5, 2.25, 2.0, 0.003, 2, False))
+    watcher.on_event(GoesOnDifferently(("the corpus is another", "HoyoMusic 0 then")))
+    assert kept[3] == "not bit for bit as before the pause: torch 1 then, 2 now; number of threads 1"
+    assert ", 1 step skipped\n" in passing[0]
+    assert kept[4] == (
+        "loss or gradient was no number or exploded up to step 7: back to step 5, on at a learning rate of 0.00075"
+    )
+    assert kept[5].endswith("  2 steps skipped")
+    assert kept[6] == "goes on all the same: the corpus is another; HoyoMusic 0 then"
+
+
+def test_programs_are_told_nothing_that_is_no_json(capfd: pytest.CaptureFixture[str]) -> None:
+    JsonWatcher().on_event(EpochEnded(1, 20, 9000, 4.5, math.nan, math.inf, 0.003, 2, False))
+    told = json.loads(capfd.readouterr().out, parse_constant=pytest.fail)
+    assert told["nats_per_token"] is told["validation_nats_per_token"] is told["validation_nats_per_note"] is None
 
 
 def test_times_and_memory_in_words() -> None:

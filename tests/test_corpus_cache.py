@@ -1,10 +1,14 @@
 """The cache gives back what was stored, or says why not; it never lies and never stops the work."""
 
+import hashlib
 import json
+import os
+import tracemalloc
+import zlib
 
 import pytest
 
-from hoyomusic.corpus.cache import Cache, cache_folder, digest, rules_digest
+from hoyomusic.corpus.cache import FORMAT, HEAD, Cache, cache_folder, digest, rules_digest
 
 VALUE = {"rows": [1, [2, "\ud800 ü"], None]}
 
@@ -65,7 +69,60 @@ def test_a_place_that_cannot_be_written_costs_a_notice(tmp_path):
 def test_an_entry_that_cannot_be_read_costs_a_notice(cache):
     (cache.folder / "a.cache").mkdir()
     assert cache.load("a", "key") is None
-    assert cache.notices == [f"{cache.folder / 'a.cache'}: cannot be read (Is a directory), computed anew"]
+    assert cache.notices == [f"{cache.folder / 'a.cache'}: cannot be read (not a regular file), computed anew"]
+
+
+def test_a_pipe_in_the_place_of_an_entry_keeps_nobody_waiting(cache):
+    for suffix in ("cache", "map"):
+        os.mkfifo(cache.folder / f"a.{suffix}")
+    assert cache.load("a", "key") is cache.map("a", "key") is None
+    assert [notice.partition(": ")[2] for notice in cache.notices] == 2 * [
+        "cannot be read (not a regular file), computed anew"
+    ]
+
+
+def bomb() -> bytes:
+    """100 MB of blanks and a number, in 100 kB."""
+    packing, blanks = zlib.compressobj(), b" " * 10**6
+    return b"".join([*(packing.compress(blanks) for _ in range(100)), packing.compress(b"1"), packing.flush()])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        bomb, lambda: zlib.compress(b"[" * 100_000), lambda: zlib.compress(b"[1"), lambda: b"",
+        lambda: b"no zlib at all", lambda: zlib.compress(b"[1]")[:-1],
+    ],
+    ids=["bomb", "deep", "half", "empty", "other", "cut"],
+)  # fmt: skip
+def test_a_false_entry_with_a_true_sum_is_damaged(cache, make):
+    body = make()
+    header = {"format": FORMAT, "key": "key", "sha256": hashlib.sha256(body).hexdigest()}
+    path = cache.folder / "a.cache"
+    path.write_bytes(json.dumps(header).encode() + b"\n" + body)
+    tracemalloc.start()
+    try:
+        assert cache.load("a", "key") is None
+        assert tracemalloc.get_traced_memory()[1] < 40e6
+    finally:
+        tracemalloc.stop()
+    assert cache.notices == [f"{path}: the cached corpus is damaged, computed anew"]
+
+
+@pytest.mark.parametrize(
+    "footer", [b"[]", b"{}", b"1", b"[" * 100_000, b'{"key": "key", "note": 1, "size": 9, "sha256": ""}']
+)
+def test_a_false_footer_with_a_true_sum_is_damaged(cache, footer):
+    path = cache.folder / "a.map"
+    path.write_bytes(HEAD + footer + hashlib.sha256(footer).digest() + len(footer).to_bytes(8, "little"))
+    assert cache.map("a", "key") is None
+    assert cache.notices == [f"{path}: the cached corpus is damaged, computed anew"]
+
+
+def test_what_a_killed_writer_left_is_swept(tmp_path):
+    (tmp_path / ".hoyo-0123456789abcdef.tmp").write_bytes(b"half")
+    Cache(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_folder_can_be_chosen(monkeypatch, tmp_path):
@@ -148,7 +205,7 @@ def test_a_mapped_entry_that_cannot_be_written_or_read_costs_a_notice(cache, tmp
     (cache.folder / "a.map").mkdir()
     assert cache.map("a", "key") is None
     assert not keep(cache)
-    assert cache.notices[0] == f"{cache.folder / 'a.map'}: cannot be read (Is a directory), computed anew"
+    assert cache.notices[0] == f"{cache.folder / 'a.map'}: cannot be read (not a regular file), computed anew"
     assert cache.notices[1].startswith("the corpus is not cached: ")
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +21,7 @@ from hoyomusic.grammar import clocks
 from hoyomusic.recall import recall
 from hoyomusic.regions import REGIONS
 from hoyomusic.vocab import Vocabulary
-from tests.conftest import BOOK
+from tests.conftest import BOOK, ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -115,18 +119,95 @@ def test_another_corpus_is_read_anew_and_told(tunes: Path, cache_folder: Path) -
     assert load_dataset(vocabulary, [str(tunes)]).statistics["notices"] == []
 
 
-def test_a_damaged_dataset_is_made_anew_and_told(tunes: Path, cache_folder: Path) -> None:
+def flip(path: Path, data: bytearray) -> None:
+    data[-3] ^= 1
+    path.write_bytes(data)
+
+
+def put_folder(path: Path, data: bytearray) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+DAMAGED = ": the cached corpus is damaged, computed anew"
+
+
+@pytest.mark.parametrize("kind", ["dataset-*.map", "abc-*.cache", "clusters-*.cache"])
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        (flip, DAMAGED),
+        (lambda path, data: path.write_bytes(data[:-9]), DAMAGED),
+        (lambda path, data: path.write_bytes(b""), DAMAGED),
+        (lambda path, data: path.write_bytes(data.replace(b"cache", b"other", 1)), DAMAGED),
+        (put_folder, ": cannot be read (not a regular file), computed anew"),
+    ],
+    ids=["flipped", "cut", "empty", "of another version", "a folder"],
+)
+def test_a_damaged_cache_is_made_anew_and_told_once(
+    tunes: Path, cache_folder: Path, harm: Callable[[Path, bytearray], object], told: str, kind: str
+) -> None:
     vocabulary = Vocabulary.build()
     load_dataset(vocabulary, [str(tunes)])
-    (path,) = cache_folder.glob("dataset-*.map")
+    (path,) = cache_folder.glob(kind)
     sound = path.read_bytes()
-    data = bytearray(sound)
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
+    harm(path, bytearray(sound))
+    if kind != "dataset-*.map":
+        # What the cache keeps of the tunes is asked for where there is no dataset.
+        next(cache_folder.glob("dataset-*.map")).unlink()
     after = load_dataset(vocabulary, [str(tunes)])
-    assert after.statistics["notices"] == [f"{path}: the cached corpus is damaged, computed anew"]
+    assert after.statistics["notices"][0] == f"{path}{told}"
     assert same(replace(after, statistics={}), replace(prepare(after.corpus, vocabulary), statistics={}))
-    assert path.read_bytes() == sound
+    if path.is_dir():
+        # It stays, and is told of whenever something is to be written there.
+        assert after.statistics["notices"][1:] == [
+            f"the corpus is not cached: {path}: is not a regular file; name another file"
+        ]
+    else:
+        assert after.statistics["notices"][1:] == []
+        assert path.read_bytes() == sound
+        assert load_dataset(vocabulary, [str(tunes)]).statistics["notices"] == []
+
+
+BUILDER = """
+import sys
+from hoyomusic.dataset import load_dataset
+from hoyomusic.vocab import Vocabulary
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(5):
+    found = load_dataset(Vocabulary.build(), [sys.argv[1]])
+    print(found.corpus_hash, len(found.training), found.tokens, found.statistics["notices"])
+    if number < 4:
+        import os, pathlib
+        for path in pathlib.Path(os.environ["HOYOMUSIC_CACHE"]).iterdir():
+            path.unlink(missing_ok=True)
+"""
+
+
+def test_two_processes_may_build_and_drop_it_at_once(tunes: Path, cache_folder: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    builders = [
+        subprocess.Popen(
+            [sys.executable, "-c", BUILDER, str(tunes)], env=environment, text=True, stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        for _ in range(2)
+    ]
+    for builder in builders:
+        assert builder.stdout.readline() == "ready\n"
+    for builder in builders:
+        builder.stdin.write("go\n")
+        builder.stdin.flush()
+    told = [builder.communicate(timeout=100) for builder in builders]
+    alone = load_dataset(Vocabulary.build(), [str(tunes)])
+    for out, err in told:
+        assert err == ""
+        lines = out.splitlines()
+        assert len(lines) == 5
+        start = f"{alone.corpus_hash} {len(alone.training)} {alone.tokens} "
+        assert all(line.startswith(start) and "damaged" not in line for line in lines)
+    assert not list(cache_folder.glob(".hoyo-*"))
 
 
 def test_where_nothing_can_be_kept_the_dataset_is_in_memory(

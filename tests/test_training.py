@@ -15,7 +15,7 @@ from hoyomusic.evaluation.likelihood import NGram
 from hoyomusic.fit import EpochEnded, FitConfig, StepDone
 from hoyomusic.novelty import NoveltyIndex, find_index
 from hoyomusic.recall import SOURCES
-from hoyomusic.training import CorpusReady, TrainingConfig, resume, train
+from hoyomusic.training import PROGRAM, CorpusReady, GoesOnDifferently, TrainingConfig, resume, train
 from tests.conftest import BOOK
 
 FIT = FitConfig(epochs=4, rows=2, steps=24, learning_rate=0.01, precision="fp32", averaging=0.9)
@@ -124,7 +124,56 @@ def test_a_changed_corpus_is_not_trained_on_in_silence(config: TrainingConfig, t
     tunes.write_text(text[: text.rindex("X:")], encoding="utf-8")
     with pytest.raises(TrainingError, match=r"another \(7 tunes to learn from then, 6 now\); add --force"):
         resume(config.out, epochs=2)
+    events = []
+    assert resume(config.out, epochs=2, force=True, on_event=events.append).epoch == 2
+    assert GoesOnDifferently(("the corpus is another (7 tunes to learn from then, 6 now)",)) in events
+    assert load(config.out).provenance["corpus"] == load_corpus(config.corpus).hash
+
+
+def test_on_another_corpus_neither_the_place_in_the_epoch_nor_the_best_value_count(
+    config: TrainingConfig, tunes: Path
+) -> None:
+    train(replace(config, fit=replace(FIT, epochs=1)))
+    stopped = resume(config.out, epochs=3, should_stop=lambda: True)
+    assert stopped.segment > 0
+    text = tunes.read_text(encoding="utf-8")
+    tunes.write_text(text[: text.rindex("X:")], encoding="utf-8")
+    events = []
+    state = resume(config.out, epochs=2, force=True, on_event=events.append)
+    first = next(event for event in events if isinstance(event, StepDone))
+    assert (first.epoch, first.segment, first.step) == (1, 1, stopped.step + 1)
+    (ended,) = (event for event in events if isinstance(event, EpochEnded))
+    assert ended.best and state.best == ended.validation_nats_per_token
+
+
+def test_another_program_is_named_and_goes_on_only_if_told(config: TrainingConfig) -> None:
+    train(replace(config, fit=replace(FIT, epochs=1)))
+    loaded = load(config.out)
+    save(replace(loaded, provenance={**loaded.provenance, "program": "HoyoMusic 0.0.1"}), config.out)
+    with pytest.raises(TrainingError, match=f"as before: HoyoMusic 0.0.1 then, {PROGRAM} now; add --force"):
+        resume(config.out, epochs=2)
     assert resume(config.out, epochs=2, force=True).epoch == 2
+    assert load(config.out).provenance["program"] == PROGRAM
+
+
+def test_another_vocabulary_is_refused(config: TrainingConfig) -> None:
+    train(replace(config, fit=replace(FIT, epochs=1)))
+    loaded = load(config.out)
+    tokens = list(loaded.vocab["tokens"])
+    tokens[5], tokens[6] = tokens[6], tokens[5]
+    save(replace(loaded, vocab={**loaded.vocab, "tokens": tokens}), config.out)
+    with pytest.raises(TrainingError, match="m.pth: a vocabulary with other tokens"):
+        resume(config.out, epochs=2, force=True)
+
+
+@pytest.mark.parametrize("values", [None, {}, {"corpus": [3]}, {"corpus": "default"}])
+def test_a_run_that_does_not_say_what_it_learned_from_is_refused(config: TrainingConfig, values: object) -> None:
+    train(replace(config, fit=replace(FIT, epochs=1)))
+    loaded = load(config.out)
+    said = {**loaded.training["run"], **values} if values else values
+    save(replace(loaded, training={**loaded.training, "run": said}), config.out)
+    with pytest.raises(TrainingError, match="m.pth: does not tell what it was trained on; train it further"):
+        resume(config.out, epochs=2)
 
 
 def test_going_on_at_another_rate(config: TrainingConfig) -> None:

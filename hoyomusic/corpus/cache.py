@@ -11,6 +11,7 @@ that line and its length in 8 bytes, little-endian. It is written in one go and 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import mmap
@@ -26,7 +27,7 @@ from typing import Any, BinaryIO, NamedTuple
 import platformdirs
 
 from hoyomusic.errors import StorageError
-from hoyomusic.storage import write_atomically
+from hoyomusic.storage import remove_leftovers, write_atomically
 
 FORMAT = "hoyomusic corpus cache"
 ENVIRONMENT_VARIABLE = "HOYOMUSIC_CACHE"
@@ -35,6 +36,8 @@ ENVIRONMENT_VARIABLE = "HOYOMUSIC_CACHE"
 HEAD = b"hoyomusic mapped cache 1".ljust(63) + b"\n"
 _TAIL_BYTES = hashlib.sha256().digest_size + 8
 _PIECE_BYTES = 1 << 20
+# Text of tunes shrinks to a tenth; what unpacks to so many times its size was made to fill the memory.
+MOST_UNPACKED = 100
 
 # What a corpus is made with: another reading of the same bytes is another corpus.
 CORPUS_RULES = ("tune.py", "regions.py", "abc", "corpus")
@@ -55,16 +58,20 @@ class Cache:
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = cache_folder() if folder is None else folder
         self.notices: list[str] = []
+        remove_leftovers(self.folder)
 
     def load(self, name: str, key: str) -> Any | None:
         """The value stored as `name` under `key`; None where there is none, or none that is whole and current."""
         path = self.folder / f"{name}.cache"
-        with self._notes_errors(path):
-            header, _, body = path.read_bytes().partition(b"\n")
+        with self._notes_errors(path), _open_regular(path) as file:
+            header, _, body = file.read().partition(b"\n")
             fields = _read_header(header)
-            whole = fields is not None and fields.get("sha256") == hashlib.sha256(body).hexdigest()
-            if self._holds(path, fields if whole else None, key):
-                return json.loads(zlib.decompress(body))
+            value = None
+            if fields is not None and fields.get("key") == key:
+                value = _unpack(body) if fields.get("sha256") == hashlib.sha256(body).hexdigest() else None
+                fields = None if value is None else fields
+            if self._holds(path, fields, key):
+                return value
         return None
 
     def store(self, name: str, key: str, value: Any) -> None:
@@ -76,7 +83,7 @@ class Cache:
     def map(self, name: str, key: str) -> Mapped | None:
         """What `store_mapped` kept as `name` under `key`; None where there is none that is whole and current."""
         path = self.folder / f"{name}.map"
-        with self._notes_errors(path), path.open("rb") as file:
+        with self._notes_errors(path), _open_regular(path) as file:
             fields = _read_footer(file)
             if fields and fields["key"] == key and _digest_bytes(file, fields["size"]) != fields["sha256"]:
                 fields = None
@@ -144,7 +151,12 @@ def _read_footer(file: BinaryIO) -> dict[str, Any] | None:
         return None
     file.seek(start)
     footer = file.read(end - start)
-    return json.loads(footer) if hashlib.sha256(footer).digest() == tail[:-8] else None
+    if hashlib.sha256(footer).digest() != tail[:-8]:
+        return None
+    fields = _read_json(footer)
+    names = ("key", "note", "size", "sha256")
+    whole = isinstance(fields, dict) and fields.keys() == set(names) and type(fields["size"]) is int
+    return fields if whole and 0 <= fields["size"] <= start - len(HEAD) else None
 
 
 def _digest_bytes(file: BinaryIO, size: int) -> str:
@@ -158,11 +170,32 @@ def _digest_bytes(file: BinaryIO, size: int) -> str:
 
 
 def _read_header(line: bytes) -> dict[str, Any] | None:
-    try:
-        fields = json.loads(line)
-    except ValueError:
-        return None
+    fields = _read_json(line)
     return fields if isinstance(fields, dict) and fields.get("format") == FORMAT else None
+
+
+def _unpack(body: bytes) -> Any | None:
+    """The value of an entry; None where it is none, or far larger than any corpus that small."""
+    unpacking = zlib.decompressobj()
+    try:
+        text = unpacking.decompress(body, MOST_UNPACKED * len(body))
+    except zlib.error:
+        return None
+    return _read_json(text) if unpacking.eof else None
+
+
+def _read_json(text: bytes) -> Any | None:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _open_regular(path: Path) -> BinaryIO:
+    """A file opened to be read. Raises OSError for a folder, and for a pipe or device, which might never answer."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not a regular file")
+    return path.open("rb")
 
 
 def cache_folder() -> Path:
