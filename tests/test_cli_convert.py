@@ -43,6 +43,14 @@ def test_as_json(hoyo: Hoyo, old: str) -> None:
     assert told == json.loads(Path("new_info.json").read_text(encoding="utf-8"))
 
 
+def test_a_folder_to_put_one_model_in(hoyo: Hoyo, old: str) -> None:
+    Path("new").mkdir()
+    assert hoyo("convert", old, "--out", "new").code == 0
+    assert sorted(path.name for path in Path("new").iterdir()) == [
+        "hoyomusic_generator.pth", "hoyomusic_generator_info.json",
+    ]
+
+
 def test_a_refusal_is_one_line_and_leaves_nothing(hoyo: Hoyo) -> None:
     said = hoyo("convert", KERAS / "lambda.h5", "--out", "out/a.pth")
     assert (said.code, said.out) == (1, "")

@@ -92,6 +92,13 @@ def test_nothing_is_written_over_unasked(tmp_path: Path) -> None:
     assert load_converted(tmp_path / "a.pth")
 
 
+def test_the_model_itself_is_not_written_over(tmp_path: Path) -> None:
+    source = Path(shutil.copyfile(KERAS / "chunked_names.h5", tmp_path / "a.h5"))
+    with pytest.raises(UsageError, match="is the model itself"):
+        convert_file(source, source, overwrite=True)
+    assert source.read_bytes() == (KERAS / "chunked_names.h5").read_bytes()
+
+
 def test_the_old_guides_names(tmp_path: Path) -> None:
     converter = TCNModelConverter(str(KERAS / "tcn_conv1d.h5"), str(KERAS / "tcn_conv1d_params.pickle"))
     module = converter.convert(tmp_path / "tcn.pth")
@@ -231,6 +238,14 @@ class TestFolders:
         assert outcomes == {
             "good.h5": "good.h5: refused", "deadly.h5": "deadly.h5: the process that read it died; use another file",
         }
+
+    def test_a_fault_of_ours_stops_none_of_the_others(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(*arguments: object, **options: object) -> None:
+            raise ZeroDivisionError("by nothing")
+
+        monkeypatch.setattr(converting, "convert_file", fail)
+        outcome = converting._run(converting._Job(Path("a.h5"), tmp_path / "a.pth", Options(), False))
+        assert "a.h5: a fault of the program itself, not yours: ZeroDivisionError: by nothing" in str(outcome.refusal)
 
     def test_an_empty_folder(self, tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match=r"holds no \.h5 file"):

@@ -64,6 +64,8 @@ def convert(
         _convert_folder(source, out, options, force, as_json)
         return
     target = source.with_suffix(".pth") if out is None else out
+    if target.is_dir():
+        target = target / source.with_suffix(".pth").name
     made = convert_file(source, target, params=params, reference=check, options=options, overwrite=force)
     if as_json:
         write_json(made.to_dict())

@@ -12,6 +12,7 @@ import json
 import math
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -27,6 +28,7 @@ from hoyomusic.device import describe
 from hoyomusic.errors import CheckpointError, HoyoError, StorageError, UsageError
 from hoyomusic.legacy.characters import MAP_FILE, CharacterMap
 from hoyomusic.legacy.converted import pack_converted
+from hoyomusic.legacy.files import FAULTS
 from hoyomusic.legacy.inputs import count_characters, id_limits, make_inputs
 from hoyomusic.legacy.model import ConvertedModel, load_keras
 from hoyomusic.legacy.params import read_params
@@ -193,6 +195,8 @@ def convert_file(
     options = Options() if options is None else options
     if not target.name:
         raise StorageError("names no file", where=str(target), remedy="name a .pth file")
+    if target.exists() and source.exists() and target.samefile(source):
+        raise UsageError("is the model itself", where=str(target), remedy="name another file with --out")
     info = target.with_name(f"{target.stem}_info.json")
     if not overwrite:
         for path in (target, info):
@@ -258,13 +262,17 @@ class _Job:
 def _run_all(jobs: Sequence[_Job], processes: int) -> Iterator[Outcome]:
     """The outcomes as they come. Jobs whose process died go on one by one: then it is clear which one kills."""
     lost = []
-    with _new_pool(processes) as pool:
+    pool = _new_pool(processes)
+    try:
         started: dict[Future[Outcome], _Job] = {pool.submit(_run, job): job for job in jobs}
         for future in as_completed(started):
             try:
                 yield future.result()
             except BrokenProcessPool:
                 lost.append(started[future])
+    finally:
+        # Who interrupts waits for the models under way, not for those that have not begun.
+        pool.shutdown(cancel_futures=True)
     for job in lost:
         with _new_pool(1) as pool:
             try:
@@ -276,10 +284,12 @@ def _run_all(jobs: Sequence[_Job], processes: int) -> Iterator[Outcome]:
 
 def _new_pool(processes: int) -> ProcessPoolExecutor:
     # Started afresh: a copy of a process in which torch runs threads may stand still.
-    return ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _use_one_thread)
+    return ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _prepare_process)
 
 
-def _use_one_thread() -> None:
+def _prepare_process() -> None:
+    # An interrupt is for the process that started this one.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
 
 
@@ -288,8 +298,10 @@ def _run(job: _Job) -> Outcome:
         made = convert_file(job.source, job.target, options=job.options, overwrite=job.overwrite)
     except HoyoError as error:
         return Outcome(job.source, None, error)
-    except MemoryError:
-        return Outcome(job.source, None, CheckpointError("the memory is used up", where=str(job.source)))
+    except FAULTS as error:
+        told = f"a fault of the program itself, not yours: {type(error).__name__}: {error}"
+        refusal = CheckpointError(told, where=str(job.source), remedy="please report it")
+        return Outcome(job.source, None, refusal)
     return Outcome(job.source, made)
 
 
