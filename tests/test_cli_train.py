@@ -107,6 +107,7 @@ def test_an_earlier_model_is_kept(hoyo: Hoyo, tunes: Path) -> None:
     first = MODEL.read_bytes()
     said = hoyo("train", "--corpus", tunes, "--epochs", 1, "--seed", 1, *TINY)
     assert f"the model that was in {MODEL} is kept as {MODEL.with_stem('hoyomusic_generator-2')}" in said.lines
+    assert "to go on with that one instead: hoyo resume models/hoyomusic_generator-2.pth" in said.lines
     assert MODEL.with_stem("hoyomusic_generator-2").read_bytes() == first
     assert MODEL.read_bytes() != first
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -197,7 +198,9 @@ class LineWatcher:
                 f" {event.step:,}, on at a learning rate of {event.learning_rate:.2g}"
             )
         elif isinstance(event, ModelKept):
-            self._say(f"the model that was in {printable(str(event.path))} is kept as {printable(str(event.kept_as))}")
+            kept_as = printable(str(event.kept_as))
+            self._say(f"the model that was in {printable(str(event.path))} is kept as {kept_as}")
+            self._say(f"to go on with that one instead: hoyo resume {printable(shlex.quote(str(event.kept_as)))}")
         elif isinstance(event, Stopped):
             self._say(REASONS[event.reason])
 
