@@ -29,8 +29,8 @@ SKIPS_ALLOWED = 3
 # How often it may, and what its learning rate is multiplied by each time.
 RETREATS_ALLOWED = 3
 RETREAT_FACTOR = 0.25
-# A loss beyond so many times that of guessing blindly has exploded.
-EXPLODED = 3.0
+# A loss beyond so many times that of guessing blindly has exploded; below it a wrong model may just begin to learn.
+EXPLODED = 10.0
 # What the schedule remembers; all else of it are settings.
 PLATEAU = ("best", "num_bad_epochs", "cooldown_counter", "last_epoch", "_last_lr")
 # The state to go back to is taken at the beginning of an epoch, and in it after so many steps each.
