@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -354,6 +355,16 @@ def test_weights_alone_need_to_be_described(tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text('{"char_to_int": {}}')
     with pytest.raises(CheckpointError, match="weights only"):
         load_keras(weights, tmp_path / "other.json")
+
+
+def test_a_model_knows_its_file_as_long_as_that_is_the_same(small: Path) -> None:
+    model = load_keras(small)
+    assert model.source == hashlib.sha256(small.read_bytes()).hexdigest()
+    model = load_keras(small)
+    os.utime(small, ns=(1, 1))
+    with pytest.raises(CheckpointError, match="was changed after it was read"):
+        _ = model.source
+    assert make_model(SMALL).source is None
 
 
 def test_the_version_of_keras_must_be_known(tmp_path: Path) -> None:

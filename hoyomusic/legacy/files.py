@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hoyomusic.archive import fault, open_regular
 from hoyomusic.errors import CheckpointError, MissingPartError
@@ -61,6 +61,7 @@ class KerasFile:
             raise fault(self.name, "is a .keras or other zip file, not HDF5", "save the Keras model as .h5")
         if start != SIGNATURE:
             raise fault(self.name, "is no HDF5 file", "name a Keras model saved as .h5")
+        self.origin = find_origin(self.name)
         with translated(self.name):
             self.root: h5py.Group = h5py.File(self.name, "r", locking=False)
 
@@ -71,11 +72,6 @@ class KerasFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.root.file.close()
-
-    def identity(self) -> str:
-        """The SHA-256 of the file, in hexadecimal."""
-        with open_regular(self.name) as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest()
 
     def text(self, group: h5py.Group, name: str) -> str | None:
         """The text in an attribute, None where there is none."""
@@ -183,6 +179,29 @@ class KerasFile:
             values = torch.empty(dataset.shape, dtype=torch.float32)
             dataset.read_direct(values.numpy())
             return values
+
+
+class Origin(NamedTuple):
+    """Which file a model came from, and when it was last changed and how long it was then."""
+
+    file: str
+    changed: int
+    size: int
+
+    def identify(self) -> str:
+        """The SHA-256 of the file, in hexadecimal. Raises CheckpointError where it is not the same any more."""
+        with open_regular(self.file) as opened:
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        if find_origin(self.file) != self:
+            raise fault(self.file, "was changed after it was read", "read it again")
+        return digest
+
+
+def find_origin(file: str) -> Origin:
+    """The `Origin` of what is read from `file` now. Raises CheckpointError where there is no regular file."""
+    with open_regular(file) as opened:
+        status = os.fstat(opened.fileno())
+    return Origin(file, status.st_mtime_ns, status.st_size)
 
 
 def parse_json(text: str, file: str, what: str) -> Any:

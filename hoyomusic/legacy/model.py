@@ -15,7 +15,7 @@ from torch import nn
 
 from hoyomusic.archive import fault
 from hoyomusic.errors import CheckpointError
-from hoyomusic.legacy.files import KerasFile, parse_json
+from hoyomusic.legacy.files import KerasFile, Origin, parse_json
 from hoyomusic.legacy.layers import Context, Layer, Settings
 from hoyomusic.legacy.layers.base import Shape, class_of, shorten
 from hoyomusic.legacy.layers.network import MODELS, Network
@@ -37,8 +37,7 @@ class Row(NamedTuple):
 class ConvertedModel(nn.Module):
     """A Keras model that takes and gives what it did in Keras: channels last, ids as whole numbers.
 
-    `config` is what its file says of it, `keras_version` which Keras wrote that, `params` what lay beside it, and
-    `source` the SHA-256 of the file.
+    `config` is what its file says of it, `keras_version` which Keras wrote that, `params` what lay beside it.
     The weights are those of the file, bit for bit; they do not ask for gradients.
     """
 
@@ -48,12 +47,28 @@ class ConvertedModel(nn.Module):
         self.keras_version = keras_version
         self.backend = backend
         self.params = params
-        self.source: str | None = None
+        self.origin: Origin | None = None
+        self._source: str | None = None
         # By the name of a weight: what its whole numbers are multiplied with, where a file keeps it as such.
         self.factors: dict[str, torch.Tensor] = {}
         self.network = build_network(architecture, Context(keras_version, backend))
         self.network.trace_mask([False] * len(self.network.inputs))
         self.eval()
+
+    @property
+    def source(self) -> str | None:
+        """The SHA-256 of the Keras file, in hexadecimal, None for a model that came from none.
+
+        Worked out when it is first asked for: that takes longer than reading the weights. Raises CheckpointError
+        where the file has changed by then.
+        """
+        if self._source is None and self.origin is not None:
+            self._source = self.origin.identify()
+        return self._source
+
+    @source.setter
+    def source(self, digest: str | None) -> None:
+        self._source = digest
 
     @property
     def description(self) -> list[Row]:
@@ -142,7 +157,7 @@ def _load(source: KerasFile, params: Any) -> ConvertedModel:
         found = list(find_by_numbers(source, model.network))
     for weight, dataset in found:
         weight.layer.adopt(weight.name, source.read(dataset))
-    model.source = source.identity()
+    model.origin = source.origin
     return model
 
 
