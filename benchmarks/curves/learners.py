@@ -33,7 +33,7 @@ CLIP = 1.0
 # Blocks of the transformer for each LSTM layer: six for three, a usual depth for its size.
 BLOCKS_PER_LAYER = 2
 # Larger than any run: epochs, and seconds between saves, of a loop that is ended by its CPU time alone.
-ENDLESS = 10**9
+ENDLESS = 10**6
 
 # Ids and targets (B, T), and whether the state of a recurrent network begins anew.
 PeerBatch = tuple[Tensor, Tensor, bool]
