@@ -241,7 +241,7 @@ COMMANDS: dict[str, tuple[list[str], dict[str, Row]]] = {
     "convert": (["old.h5", "--out", "new.pth"], {
         "MODEL.h5|FOLDER": readable("file", but=("", ".")),
         "--params": readable("file"),
-        "--out": writable(".pth"),
+        "--out": writable(".pth", but=(".", "folder")),
         "--check": readable("file"),
         "--precision": name("float64", "int8"),
         "--int8": FLAG,

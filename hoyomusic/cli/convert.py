@@ -30,7 +30,7 @@ def convert(
         typer.Option("--params", metavar="FILE", help="The architecture (.json), or the old program's .pkl."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE.pth|FOLDER", help="Where it goes; else beside the model.")
+        str | None, typer.Option("--out", metavar="FILE.pth|FOLDER", help="Where it goes; else beside the model.")
     ] = None,
     check: Annotated[
         Path | None,
@@ -55,15 +55,17 @@ def convert(
     from hoyomusic.legacy.converter import Options, convert_file
 
     options = Options(**given(precision=precision, int8=int8 or None, prune=prune))
+    if out == "":
+        raise UsageError("an empty name", where="--out", remedy="name a file or a folder")
     if source.is_dir():
         for name, value in (("--params", params), ("--check", check)):
             if value is not None:
                 raise UsageError("belongs to one model", where=name, remedy="name the model, not its folder")
         if out is None:
             raise UsageError("--out is missing", where=str(source), remedy="say where the folder's models go")
-        _convert_folder(source, out, options, force, as_json)
+        _convert_folder(source, Path(out), options, force, as_json)
         return
-    target = source.with_suffix(".pth") if out is None else out
+    target = source.with_suffix(".pth") if out is None else Path(out)
     if target.is_dir():
         target = target / source.with_suffix(".pth").name
     made = convert_file(source, target, params=params, reference=check, options=options, overwrite=force)
