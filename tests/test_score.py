@@ -154,7 +154,11 @@ def test_a_tune_that_would_never_end_is_refused():
         perform(tune)
 
 
-@given(st.lists(st.fractions(Fraction(1, 64), 2, max_denominator=64), min_size=1, max_size=60))
+# Sevenths and their like fall between ticks; of too many kinds at once no score is made.
+ODD_LENGTHS = st.builds(Fraction, st.integers(1, 16), st.sampled_from([3, 7, 9, 11, 12, 20, 28, 44, 48, 63, 64]))
+
+
+@given(st.lists(ODD_LENGTHS, min_size=1, max_size=60))
 @settings(deadline=None, max_examples=60)
 def test_rounding_never_adds_up(lengths):
     tune = Tune(Key("C"), None, (Bar(tuple(note("C5", length) for length in lengths)),))
