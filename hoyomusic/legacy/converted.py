@@ -17,13 +17,13 @@ import torch
 
 from hoyomusic import archive, storage
 from hoyomusic.archive import fault
+from hoyomusic.checkpoint import CONVERTED_FORMAT
 from hoyomusic.errors import CheckpointError
 from hoyomusic.legacy.files import parse_json
 from hoyomusic.legacy.layers.base import shorten
 from hoyomusic.legacy.model import ConvertedModel, compact
 from hoyomusic.legacy.weights import describe_weight
 
-FORMAT = "hoyomusic converted"
 VERSION = 1
 TEXTS = ("keras_version", "backend", "architecture", "precision")
 PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -41,7 +41,7 @@ def pack_converted(model: ConvertedModel, file: str) -> bytes:
     """What `save_converted` writes; `file` is its name in errors."""
     precision = next((weight.dtype for weight in model.parameters() if weight.is_floating_point()), torch.float32)
     values = {
-        "format": FORMAT,
+        "format": CONVERTED_FORMAT,
         "version": VERSION,
         "keras_version": model.keras_version,
         "backend": model.backend,
@@ -87,12 +87,12 @@ def load_converted(path: str | os.PathLike[str]) -> ConvertedModel:
 def is_converted(path: str | os.PathLike[str]) -> bool:
     """Whether the file at `path` is a converted model. Raises CheckpointError for what is no model file at all."""
     values = archive.read(path).values
-    return isinstance(values, dict) and values.get("format") == FORMAT
+    return isinstance(values, dict) and values.get("format") == CONVERTED_FORMAT
 
 
 def _check_values(content: archive.Archive, file: str) -> dict[str, Any]:
     values = content.values
-    if type(values) is not dict or values.get("format") != FORMAT:
+    if type(values) is not dict or values.get("format") != CONVERTED_FORMAT:
         raise fault(file, "is no converted model", "convert a Keras model with hoyo convert")
     if values.get("version") != VERSION:
         raise fault(file, f"has version {shorten(values.get('version'))}, not {VERSION}", "upgrade HoyoMusic")

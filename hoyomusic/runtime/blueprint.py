@@ -1,8 +1,8 @@
-"""The one graph that a step of given sizes may be, line by line: what a stranger's file is held against.
+"""The one graph that a step of given sizes may be, line by line: what is written, and what a file is held against.
 
-`graph` writes it. A line is a node, as in ``rows = Gather(table, tokens)``, with its attributes behind it; an input
-or output is its name, its type and its shape, ``?`` for a number of columns that is left open. What is not exactly
-so is not run: a few standard operators joined otherwise can already take all the memory there is.
+`graph` writes it, `container` checks it. A line is a node, as in ``rows = Gather(table, tokens)``, with its attributes
+behind it; an input or output is its name, its type and its shape, ``?`` for a number of columns that is left open. What
+is not exactly so is not run: a few standard operators joined otherwise can already take all the memory there is.
 """
 
 from __future__ import annotations
@@ -173,6 +173,7 @@ def describe_constants(config: ModelConfig, precision: str, largest: float) -> d
             "output_zero": _exactly(np.uint8(OUTPUT_ZERO)),
             "least": _exactly(np.float32(-LAYER_STEPS)),
             "most": _exactly(np.float32(LAYER_STEPS)),
+            # Of a tanh of a halved argument these make the sigmoid; the shift is on the grid: one addition does both.
             "factors": _exactly(np.where(halves > 0, halves, np.float32(1))),
             "shifts": _exactly(halves + results),
         }
