@@ -94,6 +94,21 @@ FORMATS = name("abc,", ",", "abc,midd", "mid,../x", "a" * 300)
 MODEL = readable("file")
 TUNE = readable("file")
 CORPUS = readable("no such", "defualt", but=(".", "/proc/self/mem"))
+# What infill and vary both take.
+REWRITING = {
+    "--region": REGION,
+    "--seed": SEED,
+    "--model": MODEL,
+    "--temperature": TEMPERATURE,
+    "--top-k": whole(0, None),
+    "--top-p": number(-0.001, 1.001, "0"),
+    "--particles": whole(1, 1024),
+    "--out": writable(but=(".", "folder")),
+    "--format": FORMATS,
+    "--melody-only": FLAG,
+    "--force": FLAG,
+    "--json": FLAG,
+}
 
 
 # For each command a command line that nothing is wrong with, but that its work would begin; then what is wrong.
@@ -145,34 +160,12 @@ COMMANDS: dict[str, tuple[list[str], dict[str, Row]]] = {
     "infill": (["good.abc", "--bars", "2", "--format", "abc"], {
         "TUNE.abc": TUNE,
         "--bars": name("0", "0-1", "3-2", "17", "1-17", "1-", "-1", "1-2-3", "1000000000", "1-" + "9" * 5000),
-        "--region": REGION,
-        "--seed": SEED,
-        "--model": MODEL,
-        "--temperature": TEMPERATURE,
-        "--top-k": whole(0, None),
-        "--top-p": number(-0.001, 1.001, "0"),
-        "--particles": whole(1, 1024),
-        "--out": writable(but=(".", "folder")),
-        "--format": FORMATS,
-        "--melody-only": FLAG,
-        "--force": FLAG,
-        "--json": FLAG,
+        **REWRITING,
     }),
     "vary": (["good.abc", "--amount", "0.2", "--format", "abc"], {
         "TUNE.abc": TUNE,
         "--amount": number(-0.001, 1.001),
-        "--region": REGION,
-        "--seed": SEED,
-        "--model": MODEL,
-        "--temperature": TEMPERATURE,
-        "--top-k": whole(0, None),
-        "--top-p": number(-0.001, 1.001, "0"),
-        "--particles": whole(1, 1024),
-        "--out": writable(but=(".", "folder")),
-        "--format": FORMATS,
-        "--melody-only": FLAG,
-        "--force": FLAG,
-        "--json": FLAG,
+        **REWRITING,
     }),
     "render": (["good.abc", "--out", "good.mid"], {
         "TUNE.abc...": TUNE,
