@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,9 +26,9 @@ Hoyo = Callable[..., Said]
 
 def find_commands() -> list[tuple[str, ...]]:
     """Every command's words, groups walked through."""
-    commands = find_program().commands
     found = []
-    for name, command in commands.items():
+    for name, announced in find_program().commands.items():
+        command = announced.load()
         found += [(name, inner) for inner in command.commands] if hasattr(command, "commands") else [(name,)]
     return found
 
@@ -37,6 +38,12 @@ def test_the_commands_are_these() -> None:
         "convert", "corpus add", "corpus build", "corpus stats", "doctor", "evaluate", "export", "generate", "infill",
         "play", "regions", "render", "resume", "train", "vary",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("announced", find_program().commands.values(), ids=lambda command: command.name)
+def test_what_a_command_is_for_is_the_first_sentence_of_its_help(announced: Any) -> None:
+    everything = 10_000
+    assert announced.help == announced.load().get_short_help_str(everything)
 
 
 @pytest.mark.parametrize("words", find_commands(), ids=" ".join)

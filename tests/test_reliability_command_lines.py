@@ -266,7 +266,8 @@ COMMANDS: dict[str, tuple[list[str], dict[str, Row]]] = {
 def find_parameters() -> dict[str, list[Any]]:
     """Each command's words, and what it takes."""
     found = {}
-    for name, command in find_program().commands.items():
+    for name, announced in find_program().commands.items():
+        command = announced.load()
         for inner, each in getattr(command, "commands", {"": command}).items():
             found[f"{name} {inner}".strip()] = each.params
     return found

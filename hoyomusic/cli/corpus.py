@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hoyomusic.cli.console import examples, given, new_table, note, output, reading_progress, warn, write_json
-from hoyomusic.cli.usage import Commands
+from hoyomusic.cli.usage import Command, Commands
 from hoyomusic.text import printable
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ app = typer.Typer(
     cls=Commands,
     help="What there is to learn from: count it, read it once and for all, add your own.",
     rich_markup_mode=None,
+    add_completion=False,
     epilog=examples("hoyo corpus stats", "hoyo corpus add ~/tunes --name mine --region Natlan"),
 )
 
@@ -32,7 +33,7 @@ HoyomusicOption = Annotated[
 ]
 
 
-@app.command("stats", epilog=examples("hoyo corpus stats", "hoyo corpus stats --corpus ~/tunes --json"))
+@app.command("stats", cls=Command, epilog=examples("hoyo corpus stats", "hoyo corpus stats --corpus ~/tunes --json"))
 def stats(
     sources: SourcesOption = None,
     use_hoyomusic: UseHoyomusicOption = False,
@@ -47,7 +48,7 @@ def stats(
         show_statistics(corpus.statistics())
 
 
-@app.command("build", epilog=examples("hoyo corpus build", "hoyo corpus build --corpus ~/tunes"))
+@app.command("build", cls=Command, epilog=examples("hoyo corpus build", "hoyo corpus build --corpus ~/tunes"))
 def build(
     sources: SourcesOption = None,
     use_hoyomusic: UseHoyomusicOption = False,
@@ -63,6 +64,7 @@ def build(
 
 @app.command(
     "add",
+    cls=Command,
     epilog=examples("hoyo corpus add ~/tunes --name mine", "hoyo corpus add natlan.abc --name natlan --region Natlan"),
 )
 def add(

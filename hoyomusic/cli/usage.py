@@ -6,18 +6,59 @@ typer's own classes of errors are private, but not what they carry: the context,
 from __future__ import annotations
 
 import sys
-from typing import Any
+from functools import partial
+from typing import Any, get_args
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from hoyomusic.errors import UsageError, find_nearest, suggest
 
-# pydantic, with which typer reads values, calls its complaints by such names.
-_WANTED = {"int": "a whole number", "float": "a number", "bool": "true or false"}
+# What is wanted where an option's type cannot read a value; all text is a string and a path.
+_WANTED = {int: "a whole number", float: "a number"}
 
 
-class Commands(TyperGroup):
+class _Reader:
+    """Reads the values of an option or argument of a type, or of a list of it."""
+
+    def __init__(self, annotation: Any) -> None:
+        self._annotation = annotation
+
+    def coerce(self, value: Any, param: Any, ctx: typer.Context) -> Any:
+        """A value as typed, or the default, as what it stands for; None where there is neither."""
+        if value is None:
+            return None
+        for kind in get_args(self._annotation):
+            return [_read(kind, each, param, ctx) for each in value]
+        return _read(self._annotation, value, param, ctx)
+
+
+def _read(kind: type, value: Any, param: Any, ctx: typer.Context) -> Any:
+    try:
+        return kind(value)
+    except ValueError as error:
+        raise typer.BadParameter(f"{value[:60]!r} is not {_WANTED[kind]}", ctx=ctx, param=param) from error
+
+
+class _ReadByTypes:
+    """A command whose values Python's own types read: typer would import pydantic, which takes longer than some
+    commands do.
+    """
+
+    def get_params(self, context: typer.Context) -> list[Any]:
+        """The options and arguments, that of the help included."""
+        parameters = super().get_params(context)
+        for parameter in parameters:
+            # By this method typer asks a parameter how to read a value.
+            parameter.get_runtime_param = partial(_Reader, parameter.type_descriptor.annotation)
+        return parameters
+
+
+class Command(_ReadByTypes, TyperCommand):
+    """A command."""
+
+
+class Commands(_ReadByTypes, TyperGroup):
     """A group of commands that guesses what a mistyped one was meant to be, and shows its help to who names none."""
 
     def parse_args(self, context: typer.Context, arguments: list[str]) -> list[str]:
@@ -61,14 +102,7 @@ def explain(error: typer.TyperException) -> UsageError:
     name = "/".join(parameter.opts) if is_option else parameter.metavar or parameter.name.upper()
     if not error.message:
         return UsageError(f"{name} is missing", where=_command(context), remedy=help_command)
-    return UsageError(_describe_value(error), where=name, remedy=help_command)
-
-
-def _describe_value(error: typer.TyperException) -> str:
-    """What is wrong with a value that is not of its option's type."""
-    complaint = error.__cause__.errors()[0]
-    wanted = _WANTED[complaint["type"].partition("_")[0]]
-    return f"{str(complaint['input'])[:60]!r} is not {wanted}"
+    return UsageError(error.message, where=name, remedy=help_command)
 
 
 def _command(context: typer.Context) -> str | None:
