@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 HOYO := $(VENV)/bin/hoyo
-LISTS := requirements.txt pyproject.toml hatch_build.py hoyomusic/runtime/step.c
+LISTS := requirements.txt pyproject.toml hatch_build.py $(wildcard hoyomusic/native/*.[ch])
 
 .PHONY: demo test model bench bench-train clean
 

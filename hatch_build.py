@@ -1,4 +1,4 @@
-"""The build hook: compiles the step in C where a compiler is at hand; without one all is installed but that."""
+"""The build hook: compiles what is in C where a compiler is at hand; without one all is installed but that."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCE = "hoyomusic/runtime/step.c"
-LIBRARY = "hoyomusic/runtime/step.bin"
+SOURCES = "hoyomusic/native"
+LIBRARY = f"{SOURCES}/library.bin"
 # Sums of floats must be rounded after each operation, as everywhere else: no contraction.
 FLAGS = ("-O3", "-ffp-contract=off", "-shared", "-fPIC")
 
 
-class StepHook(BuildHookInterface):
-    """Compiles `SOURCE` and puts `LIBRARY` into the wheel, which then is for this system only."""
+class LibraryHook(BuildHookInterface):
+    """Compiles what lies in `SOURCES` and puts `LIBRARY` into the wheel, which then is for this system only."""
 
     PLUGIN_NAME = "custom"
 
@@ -30,11 +30,13 @@ class StepHook(BuildHookInterface):
         if compiler is None:
             return
         done = subprocess.run(
-            [*compiler, *FLAGS, "-o", str(library), str(Path(self.root) / SOURCE)], capture_output=True, text=True
+            [*compiler, *FLAGS, "-o", str(library), *map(str, sorted(library.parent.glob("*.c")))],
+            capture_output=True,
+            text=True,
         )
         if done.returncode:
             library.unlink(missing_ok=True)
-            self.app.display_warning(f"the step in C was not compiled, ONNX Runtime takes its place: {done.stderr}")
+            self.app.display_warning(f"what is in C was not compiled, Python takes its place: {done.stderr}")
             return
         build_data["artifacts"].append(LIBRARY)
         build_data["pure_python"] = False

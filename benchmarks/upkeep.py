@@ -24,7 +24,7 @@ from hoyomusic.arrangement import arrange
 from hoyomusic.generator import HoyoMusicGenerator
 from hoyomusic.grammar import Grammar, Phase, Wish
 from hoyomusic.grammar.notes import build_notes
-from hoyomusic.recall import Recall, tell
+from hoyomusic.recall import remember
 from hoyomusic.regions import find_region
 from hoyomusic.render import midi
 from hoyomusic.runtime import one_thread
@@ -87,7 +87,7 @@ def make_tunes(
     start = grammar.vocabulary.ids["<s>"]
     numbers = list(range(first, first + streams))
     ids: list[list[int]] = [[] for _ in numbers]
-    states, memories = [grammar.start() for _ in numbers], [Recall(grammar.vocabulary) for _ in numbers]
+    states, memories = [grammar.start() for _ in numbers], remember(grammar.vocabulary, streams)
     rows, network, chosen = list(range(streams)), generator.runtime.start(streams), [start] * streams
     while rows:
         with watch.time("take"):
@@ -95,9 +95,7 @@ def make_tunes(
                 ids[row].append(index)
                 grammar.advance(states[row], index)
         with watch.time("recall"):
-            for row, index in zip(rows, chosen, strict=True):
-                memories[row].take(index)
-            told = tell([memories[row] for row in rows])
+            told = memories.take(chosen)
         with watch.time("clock"):
             clock = np.array([grammar.clock(states[row]) for row in rows])
         logits, network = generator.runtime.step(np.array(chosen), np.ones(len(rows), int), clock, network, told)
@@ -105,6 +103,7 @@ def make_tunes(
             going_on = [at for at, row in enumerate(rows) if states[row].phase is not Phase.DONE]
             if len(going_on) < len(rows):
                 rows = [rows[at] for at in going_on]
+                memories.select(going_on)
             choices = [grammar.choices(states[row]) for row in rows]
         if len(going_on) < len(logits):
             logits, network = logits[going_on], generator.runtime.select(network, going_on)

@@ -28,7 +28,7 @@ from hoyomusic.grammar import CLOCKS, Grammar, Phase, State, Wish
 from hoyomusic.grammar.state import SHORTEST_LENGTH
 from hoyomusic.novelty import QUOTATION, Novelty, NoveltyIndex, find_index
 from hoyomusic.provenance import name_maker, tell_making
-from hoyomusic.recall import SOURCES, Recall, tell
+from hoyomusic.recall import SOURCES, remember
 from hoyomusic.regions import REGIONS, Region, find_region
 from hoyomusic.request import Request
 from hoyomusic.runtime import NumpyRuntime, Runtime, fold, one_thread, run_step
@@ -214,7 +214,8 @@ class HoyoMusicGenerator:
         With guidance each voice has a shadow that hears the general label in place of its nation's.
         """
         copies = 1 if request.guidance == 1 else 2
-        state = self.runtime.start(copies * len(voices))
+        state, memories = self.runtime.start(copies * len(voices)), remember(self.vocabulary, len(voices))
+        labels = np.array([voice.label for voice in voices] + [0] * (copies - 1) * len(voices))
         logits = None
         while True:
             chosen = self._choose(voices, logits, request)
@@ -224,21 +225,20 @@ class HoyoMusicGenerator:
             for voice, index in zip(voices, chosen, strict=True):
                 voice.take(index)
             yield
+            told = memories.take(chosen)
             going_on = [row for row, voice in enumerate(voices) if voice.state.phase is not Phase.DONE]
+            if not going_on:
+                return
             if len(going_on) < len(voices):
                 rows = [copy * len(voices) + row for copy in range(copies) for row in going_on]
-                voices = [voices[row] for row in going_on]
-                state = self.runtime.select(state, rows)
-            if not voices:
-                return
-            labels = [voice.label for voice in voices] + [0] * (copies - 1) * len(voices)
-            logits, state = self.runtime.step(
-                np.array([voice.ids[-1] for voice in voices] * copies),
-                np.array(labels),
-                np.array([voice.grammar.clock(voice.state) for voice in voices] * copies),
-                state,
-                tell([voice.recall for voice in voices] * copies),
-            )
+                state, labels = self.runtime.select(state, rows), labels[rows]
+                memories.select(going_on)
+                voices, told = [voices[row] for row in going_on], told[going_on]
+            ids = [voice.ids[-1] for voice in voices]
+            clocks = [voice.grammar.clock(voice.state) for voice in voices]
+            if copies == 2:
+                ids, clocks, told = ids + ids, clocks + clocks, np.concatenate((told, told))
+            logits, state = self.runtime.step(np.array(ids), labels, np.array(clocks), state, told)
             if copies == 2:
                 own, general = np.split(logits, 2)
                 logits = general + np.float32(request.guidance) * (own - general)
@@ -254,9 +254,14 @@ class HoyoMusicGenerator:
         repeats = None
         if request.sampling.repetition:
             repeats = np.stack([voice.repetition.marked for voice in voices])
-        tunes = [voice.index + CANDIDATE_STRIDE * voice.candidate for voice in voices]
         chosen = sampling.draw(
-            logits, choices, request.sampling, seed=request.seed, tunes=tunes, step=step, repeats=repeats
+            logits,
+            choices,
+            request.sampling,
+            seed=request.seed,
+            tunes=[voice.number for voice in voices],
+            step=step,
+            repeats=repeats,
         )
         return chosen.tolist()
 
@@ -380,9 +385,9 @@ class _Voice:
         repetition: sampling.Repetition | None,
     ) -> None:
         self.grammar = grammar
-        self.recall = Recall(grammar.vocabulary)
         self.index = index
         self.candidate = candidate
+        self.number = index + CANDIDATE_STRIDE * candidate  # as the draws count tunes
         self.nats = 0.0
         self.label = label
         self.primed = primed
@@ -392,7 +397,6 @@ class _Voice:
 
     def take(self, index: int) -> None:
         self.ids.append(index)
-        self.recall.take(index)
         if self.repetition is not None:
             self.repetition.take(index)
         self.grammar.advance(self.state, index)

@@ -14,15 +14,19 @@ foretold (the length of the run, for the first), at most `AGREEMENTS` - 1.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import weakref
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from hoyomusic.native import address, find_library
 from hoyomusic.sizes import AGREEMENTS
 from hoyomusic.vocab import Vocabulary
 from hoyomusic.vocab.tokens import BAR_ENDS, Kind
 
 if TYPE_CHECKING:
+    import ctypes
+
     import numpy as np
 
 # How many bars back the sources look that go by the place in the bar.
@@ -175,6 +179,71 @@ class Runs:
             self._follow, self.length = before + 1, length
 
 
+class Memories:
+    """The memories of several tunes under way, one a row: `take` the next id of each."""
+
+    def __init__(self, vocabulary: Vocabulary, count: int) -> None:
+        self._memories = [Recall(vocabulary) for _ in range(count)]
+
+    def take(self, ids: Sequence[int]) -> np.ndarray:
+        """Hear the next id of each row; guess and agreement of each source (B, SOURCES, 2) int64, as a step takes them."""
+        for memory, index in zip(self._memories, ids, strict=True):
+            memory.take(index)
+        return tell(self._memories)
+
+    def select(self, rows: Sequence[int]) -> None:
+        """Go on with these rows alone."""
+        self._memories = [self._memories[row] for row in rows]
+
+
+class NativeMemories:
+    """`Memories` by the library (`native/recall.c`)."""
+
+    def __init__(self, vocabulary: Vocabulary, count: int) -> None:
+        import numpy as np
+
+        self._library = find_library()
+        self._moves = np.array(_read_moves(vocabulary), np.int64)
+        moves, ticks = map(address, self._moves)
+        begun = [self._library.hoyo_begin_recall(moves, ticks, AGREEMENTS) for _ in range(count)]
+        weakref.finalize(self, _end, self._library, begun)
+        if not all(begun):
+            raise MemoryError("no room for what a tune recalls")
+        self._begun = np.array(begun, np.uint64)
+        self._at = address(self._begun)
+
+    def take(self, ids: Sequence[int]) -> np.ndarray:
+        """As `Memories.take`."""
+        return self._hear(self._library.hoyo_recall, self._at, ids)
+
+    def take_all(self, ids: Sequence[int]) -> np.ndarray:
+        """The only row hears the ids of a tune (n,); what is suggested behind each, (n, SOURCES, 2) int64."""
+        return self._hear(self._library.hoyo_recall_tune, int(self._begun[0]), ids)
+
+    def _hear(self, function: Callable[..., int], memories: int, ids: Sequence[int]) -> np.ndarray:
+        import numpy as np
+
+        heard, told = np.array(ids, np.int64), np.empty((len(ids), SOURCES, 2), np.int64)
+        if not function(memories, len(ids), address(heard), address(told)):
+            raise MemoryError("no room for what a tune recalls")
+        return told
+
+    def select(self, rows: Sequence[int]) -> None:
+        """As `Memories.select`."""
+        self._begun = self._begun[rows]
+        self._at = address(self._begun)
+
+
+def _end(library: ctypes.CDLL, begun: list[int | None]) -> None:
+    for memory in begun:
+        library.hoyo_end_recall(memory)
+
+
+def remember(vocabulary: Vocabulary, count: int) -> Memories | NativeMemories:
+    """The memories of `count` tunes that have not begun."""
+    return Memories(vocabulary, count) if find_library() is None else NativeMemories(vocabulary, count)
+
+
 @lru_cache(maxsize=8)
 def _read_moves(vocabulary: Vocabulary) -> tuple[list[int], list[int]]:
     """What each id does, and its ticks."""
@@ -192,6 +261,9 @@ def recall(vocabulary: Vocabulary, ids: Iterable[int]) -> np.ndarray:
     """Guess and agreement of each source behind each id of a tune, uint16 (n, SOURCES, 2)."""
     import numpy as np
 
+    ids = list(ids)
+    if ids and find_library() is not None:
+        return NativeMemories(vocabulary, 1).take_all(ids).astype(np.uint16)
     memory = Recall(vocabulary)
     found = []
     for index in ids:

@@ -9,6 +9,7 @@ numbers: as easy as 1, 2, 3").
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import math
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hoyomusic.errors import UsageError
+from hoyomusic.native import POINTER, address, find_library
 
 # Logits are rounded to 1/1024 nat; 21 nats below the best the weight is less than 1 in 2^30 and counts as 0.
 STEPS_PER_NAT = 1024
@@ -27,6 +29,8 @@ WORD = 2**32
 BLOCK = 128
 # Rows of a batch are drawn for so many at a time, whose choices the processor's nearest memory holds.
 ROWS_AT_ONCE = 32
+# The library takes room on its stack for so many ids, as library.h says too.
+MOST_CHOICES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,8 @@ def draw(
     (B, V) bool marks the ids that `config.repetition` makes less likely. Raises ValueError for a row that allows
     nothing or whose allowed logits are not finite: that is a fault of the grammar or the model, not of a wish.
     """
+    if find_library() is not None and logits.shape[1] <= MOST_CHOICES:
+        return _draw_in_c(logits, choices, config, seed, step, tunes, stream, repeats)
     if len(choices) == 1:
         return np.array([_draw_alone(logits[0], choices[0], config, seed, step, int(tunes[0]), stream, repeats)])
     found = np.empty(len(choices), np.int64)
@@ -108,6 +114,71 @@ def draw(
         marks = None if repeats is None else repeats[rows]
         found[rows] = _draw_together(logits[rows], choices[rows], config, seed, step, tunes[rows], stream, marks, first)
     return found
+
+
+def _draw_in_c(
+    logits: np.ndarray,
+    choices: Sequence[np.ndarray],
+    config: SamplingConfig,
+    seed: int,
+    step: int,
+    tunes: Sequence[int] | np.ndarray,
+    stream: int,
+    repeats: np.ndarray | None,
+) -> np.ndarray:
+    """`draw` by the library (`native/draw.c`)."""
+    rows, counts = len(choices), list(map(len, choices))
+    # Counts, tunes, room for what is chosen, and all choices lie in one array: asking where it lies takes its time.
+    told = np.empty(3 * rows + sum(counts), np.int64)
+    if rows == 1:
+        told[0], told[1], told[3:] = counts[0], tunes[0], choices[0]
+    else:
+        told[:rows], told[rows : 2 * rows] = counts, tunes
+        np.concatenate(choices, out=told[3 * rows :])
+    logits = np.ascontiguousarray(logits, np.float32)
+    marks = None if repeats is None or not config.repetition else np.ascontiguousarray(repeats, bool)
+    wish = _tell_library(config, seed % WORD**2, stream % WORD, logits.shape[1])
+    failed = find_library().hoyo_draw(
+        ctypes.addressof(wish), rows, address(logits), None if marks is None else address(marks), step % WORD,
+        address(told),
+    )  # fmt: skip
+    if failed >= 0:
+        raise _nothing_to_choose(failed, counts[failed])
+    return told[2 * rows : 3 * rows]
+
+
+class _Wish(ctypes.Structure):
+    """`Wish` of draw.c."""
+
+    _fields_ = [
+        ("levels_a_nat", ctypes.c_double),
+        ("top_p", ctypes.c_double),
+        ("repetition", ctypes.c_float),
+        ("top_k", ctypes.c_int32),
+        *((name, ctypes.c_uint32) for name in ("seed_low", "seed_high", "stream", "width")),
+        ("weights", POINTER),
+    ]
+
+
+@functools.lru_cache(maxsize=64)
+def _tell_library(config: SamplingConfig, seed: int, stream: int, width: int) -> _Wish:
+    return _Wish(
+        levels_a_nat=STEPS_PER_NAT / config.temperature if config.temperature else 0,
+        top_p=config.top_p,
+        repetition=config.repetition,
+        top_k=min(config.top_k, MOST_CHOICES),
+        seed_low=seed % WORD,
+        seed_high=seed // WORD,
+        stream=stream,
+        width=width,
+        weights=address(_weights_in_c()),
+    )
+
+
+@functools.cache
+def _weights_in_c() -> np.ndarray:
+    """`weights_table` as draw.c takes it; int32."""
+    return weights_table().astype(np.int32)
 
 
 def _draw_alone(

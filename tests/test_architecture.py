@@ -18,6 +18,7 @@ PACKAGE = ROOT / "hoyomusic"
 
 FLOORS = {
     "errors": 1,
+    "native": 1,
     "archive": 2,
     "device": 2,
     "model": 2,
@@ -82,7 +83,7 @@ HEAVY = {"h5py", "torch", "music21", "onnx", "onnxruntime", "verovio", "soundfil
 GROUND = {"errors", "storage", "text"}
 MEETING_ROOMS = {"dataset", "grammar", "recall", "vocab", "styling", "provenance", "request", "streaming", "generator", "legacy", "playing", "rewriting", "training", "evaluation", "cli"}
 MUSIC_SIDE = {"abc", "audition", "arrangement", "corpus", "harmony", "novelty", "regions", "render", "score", "tune", "tuplets"}
-LEARNING_SIDE = {"archive", "checkpoint", "device", "export", "fit", "model", "normalisation", "ranks", "recurrence", "runtime", "samples", "sampling", "sizes", "streams"}
+LEARNING_SIDE = {"archive", "checkpoint", "device", "export", "fit", "model", "native", "normalisation", "ranks", "recurrence", "runtime", "samples", "sampling", "sizes", "streams"}
 
 
 def find_modules() -> list[Path]:

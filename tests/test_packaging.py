@@ -22,7 +22,7 @@ PACKAGE = ROOT / "hoyomusic"
 MODEL = ROOT / "models" / "default.pth"
 INDEX = ROOT / "models" / "default.index"
 STEP = ROOT / "models" / "default.onnx"
-LIBRARY = "hoyomusic/runtime/step.bin"
+LIBRARY = "hoyomusic/native/library.bin"
 LARGEST_MODEL = 30_000_000
 
 # Parts that are installed only by those who need them: an extra names them.

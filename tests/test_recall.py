@@ -7,13 +7,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hoyomusic.recall import LAGS, SOURCES, Recall, recall
+from hoyomusic import recall as room
+from hoyomusic.native import find_library
+from hoyomusic.recall import LAGS, SOURCES, Memories, NativeMemories, Recall, recall, remember
 from hoyomusic.sizes import AGREEMENTS
 from hoyomusic.vocab import LAYOUTS, Vocabulary
 from hoyomusic.vocab.tokens import Kind
 
 VOCABULARY = Vocabulary.build()
 HEAD = "<s> tonic:G mode:major metre:2/4 bars:9"
+
+
+@pytest.fixture(scope="module", autouse=True, params=["in C", "in Python"])
+def way(request):
+    """All that follows holds for the library and for what stands in for it."""
+    if request.param == "in C" and find_library() is None:
+        pytest.skip("the library was not compiled, or cannot run here")
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "in Python":
+            patch.setattr(room, "find_library", lambda: None)
+        yield request.param
 
 
 def ids_of(text: str) -> list[int]:
@@ -99,3 +112,36 @@ def test_step_by_step_is_the_same_as_at_once(layout: str) -> None:
         memory.take(index)
         assert memory.told() == [tuple(pair) for pair in told[place].tolist()]
 
+
+def test_memories_are_of_the_way_that_is_there(way: str) -> None:
+    assert type(remember(VOCABULARY, 1)) is (NativeMemories if way == "in C" else Memories)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.sampled_from(LAYOUTS), st.integers(0, 2**32), st.integers(1, 400),
+    st.sampled_from([2, 6, 40, 5000]), st.sampled_from([0, 3, 150]),
+)
+def test_several_memories_are_each_its_own(layout: str, seed: int, length: int, kinds: int, again: int) -> None:
+    """Any ids: few and many kinds, with long parts that come again, all signs among them."""
+    vocabulary, numbers = Vocabulary.build(layout), np.random.default_rng(seed)
+    ids = numbers.choice(numbers.integers(len(vocabulary), size=kinds), size=(length, 3))
+    ids[:, 1] = [vocabulary.ids[name] for name in HEAD.split()][numbers.integers(5)]
+    ids[0, 2] = next(index for index, token in enumerate(vocabulary.tokens) if token.kind is Kind.BARS)
+    ids = np.concatenate((ids, ids[:again]))
+    memories, plain = remember(vocabulary, 3), [Recall(vocabulary) for _ in range(3)]
+    rows = [0, 1, 2]
+    for step, heard in enumerate(ids.tolist()):
+        if step == length // 2:
+            memories.select([0, 2])
+            rows = [0, 2]
+        told = memories.take([heard[row] for row in rows])
+        for row in rows:
+            plain[row].take(heard[row])
+        assert told.dtype == np.int64
+        assert told.tolist() == [[list(pair) for pair in plain[row].told()] for row in rows]
+    assert recall(vocabulary, ids[:, 2]).tolist()[-1] == told[-1].tolist()
+
+
+def test_nothing_heard_is_nothing_recalled() -> None:
+    assert recall(VOCABULARY, []).shape == (0, SOURCES, 2)

@@ -10,9 +10,10 @@ import torch
 
 from hoyomusic.errors import GenerationError
 from hoyomusic.model import HoyoMusicLSTM
+from hoyomusic.native import find_library
 from hoyomusic.runtime import NativeRuntime, NumpyRuntime, OnnxRuntime, Runtime, Step, container, fold, run_step
 from hoyomusic.runtime.graph import write_graph
-from hoyomusic.runtime.native import TABLE_REACH, find_library, fits, make_tables
+from hoyomusic.runtime.native import TABLE_REACH, fits, make_tables
 from hoyomusic.runtime.quantisation import (
     ARGUMENT_STEPS,
     LAYER_STEPS,

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hoyomusic import sampling
 from hoyomusic.errors import UsageError
+from hoyomusic.native import find_library
 from hoyomusic.sampling import (
     BLOCK,
     ROWS_AT_ONCE,
@@ -28,6 +30,17 @@ from hoyomusic.sampling import (
 )
 
 VOCABULARY = 60
+
+
+@pytest.fixture(scope="module", autouse=True, params=["in C", "in numpy"])
+def way(request):
+    """All that follows holds for the library and for what stands in for it."""
+    if request.param == "in C" and find_library() is None:
+        pytest.skip("the library was not compiled, or cannot run here")
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "in numpy":
+            patch.setattr(sampling, "find_library", lambda: None)
+        yield
 
 
 def make_logits(rows: int, seed: int = 0) -> np.ndarray:
@@ -300,3 +313,26 @@ def test_a_draw_is_quick():
             sample(logits, mask, SamplingConfig(), seed=1, tunes=(0,), step=step)
         best = min(best, (time.process_time() - began) / 200)
     assert best < 100e-6
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.integers(0, 2**32), st.integers(1, 5), st.sampled_from([0.0, 0.01, 0.7, 1.0, 5.0]), st.sampled_from([0, 1, 20]),
+    st.sampled_from([1.0, 0.95, 0.01]), st.sampled_from([0.0, 1.5, 100.0]), st.sampled_from([1e-3, 2.5, 1e5, 1e37]),
+)
+def test_any_logits_draw_the_same_in_c(numbers, rows, temperature, top_k, top_p, repetition, scale):
+    """Rows of unlike length, ties, logits that no table reaches and some that are without bound below."""
+    if find_library() is None:
+        pytest.skip("the library was not compiled, or cannot run here")
+    generator = np.random.default_rng(numbers)
+    logits = (generator.standard_normal((rows, 700)) * scale).astype(np.float32)
+    logits[:, generator.integers(700, size=80)] = logits[:, :1]
+    logits[:, 600:] = -np.inf
+    repeats = generator.random(logits.shape) < 0.2
+    choices = [np.append(0, 1 + np.flatnonzero(generator.random(699) < generator.random())) for _ in range(rows)]
+    config = SamplingConfig(temperature, top_k, top_p, repetition)
+    given = {"seed": numbers**3, "tunes": generator.integers(2**40, size=rows), "step": numbers % 2**33, "stream": 3}
+    in_c = draw(logits, choices, config, repeats=repeats, **given)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sampling, "find_library", lambda: None)
+        assert draw(logits, choices, config, repeats=repeats, **given).tolist() == in_c.tolist()

@@ -1,20 +1,17 @@
-"""The step in whole numbers by a small C library, where one was compiled: twice as quick as ONNX Runtime for a row.
+"""The step in whole numbers in C, where that was compiled: twice as quick as ONNX Runtime for a row.
 
-The library is built when HoyoMusic is installed with a C compiler at hand (`hatch_build.py`) and used on processors
-with AVX2; elsewhere `OnnxRuntime` does the same work, and is what this is held against, bit for bit.
+Elsewhere `OnnxRuntime` does the same work, and is what this is held against, bit for bit.
 """
 
 from __future__ import annotations
 
 import ctypes
-import functools
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
+from hoyomusic.native import POINTER, address, find_library
 from hoyomusic.runtime.container import Step
-from hoyomusic.runtime.engine import Columns
 from hoyomusic.runtime.quantisation import (
     ARGUMENT_STEPS,
     LAYER_STEPS,
@@ -23,46 +20,27 @@ from hoyomusic.runtime.quantisation import (
     RESULT_STEPS,
     rounder,
 )
+from hoyomusic.sizes import AGREEMENTS
 
-LIBRARY = "step.bin"
-VERSION = 1
-MOST_LAYERS = 16
+MOST_LAYERS, MOST_SOURCES = 16, 64
 ALIGNMENT = 32
 # Beyond so many steps of its argument tanh is 1 to the grid of its results.
 TABLE_REACH = 8 * ARGUMENT_STEPS
-
-_POINTER = ctypes.c_void_p
 
 
 class _Model(ctypes.Structure):
     """`Model` of step.c."""
 
     _fields_ = [
-        *((name, ctypes.c_int32) for name in ("embedding", "hidden", "layers", "columns", "recalls", "table_reach")),
+        *((name, ctypes.c_int32) for name in ("embedding", "hidden", "layers", "columns", "recalls", "agreements")),
+        *((name, ctypes.c_int32) for name in ("table_reach", "vocabulary", "regions")),
         *((name, ctypes.c_int32) for name in ("layer_steps", "layer_zero", "output_zero")),
         *((name, ctypes.c_float) for name in ("layer_step", "arguments", "argument_steps")),
-        ("table", _POINTER),
-        *((name, _POINTER * MOST_LAYERS) for name in ("matrices", "zero_sums", "scales", "biases")),
-        *((name, _POINTER) for name in ("unit_steps", "output", "output_zero_sums", "output_scale", "output_bias")),
-        *((name, _POINTER) for name in ("tanh_table", "sigmoid_table")),
+        ("table", POINTER),
+        *((name, POINTER * MOST_LAYERS) for name in ("matrices", "zero_sums", "scales", "biases")),
+        *((name, POINTER) for name in ("unit_steps", "output", "output_zero_sums", "output_scale", "output_bias")),
+        *((name, POINTER) for name in ("tanh_table", "sigmoid_table")),
     ]
-
-
-@functools.cache
-def find_library() -> ctypes.CDLL | None:
-    """The compiled step, if it is there, of this version, and this processor can run it."""
-    path = Path(__file__).with_name(LIBRARY)
-    if not path.is_file():
-        return None
-    try:
-        library = ctypes.CDLL(str(path))
-    except OSError:  # compiled for another system
-        return None
-    if library.hoyo_step_version() != VERSION:
-        return None
-    library.hoyo_step.argtypes = [_POINTER, ctypes.c_int, *[_POINTER] * 7]
-    library.hoyo_step.restype = None
-    return library
 
 
 def fits(step: Step) -> bool:
@@ -72,6 +50,7 @@ def fits(step: Step) -> bool:
         step.precision == "int8"
         and config.hidden % ALIGNMENT == config.embedding % ALIGNMENT == 0
         and config.layers <= MOST_LAYERS
+        and config.recalls <= MOST_SOURCES
         and find_library() is not None
     )
 
@@ -82,7 +61,6 @@ class NativeRuntime:
     def __init__(self, step: Step) -> None:
         self._library = find_library()
         self._config = step.config
-        self._columns = Columns(step.config)
         self._kept: list[np.ndarray] = []
         self._model = self._fill(step)
         self._address = ctypes.addressof(self._model)
@@ -99,6 +77,9 @@ class NativeRuntime:
             hidden=config.hidden,
             layers=config.layers,
             recalls=config.recalls,
+            agreements=AGREEMENTS,
+            vocabulary=config.vocabulary,
+            regions=config.regions,
             table_reach=TABLE_REACH,
             layer_steps=LAYER_STEPS,
             layer_zero=LAYER_ZERO,
@@ -155,15 +136,15 @@ class NativeRuntime:
         if len(self._room.tokens) != batch:
             self._room = _Room(batch, self._config.recalls, self._scratch_row)
         room = self._room
-        self._columns.fill(room.tokens, ids, region, clock)
+        tokens = room.tokens
+        tokens[:, 0], tokens[:, 1], tokens[:, 2] = ids, region, clock
         if self._config.recalls:
-            room.guesses[...] = recall[:, :, 0]
-            self._columns.fill_places(room.places, recall)
+            room.recall[...] = recall
         new = np.empty_like(state)
         logits = np.empty((batch, self._model.columns), np.float32)
-        given = room.tokens_at, room.guesses_at, room.places_at
+        given = room.tokens_at, room.recall_at
         self._library.hoyo_step(
-            self._address, batch, *given, _address(state), _address(new), _address(logits), room.scratch_at
+            self._address, batch, *given, address(state), address(new), address(logits), room.scratch_at
         )
         return logits[:, : self._config.vocabulary], new
 
@@ -181,11 +162,10 @@ class _Room:
 
     def __init__(self, batch: int, recalls: int, scratch_row: int) -> None:
         self.tokens = np.empty((batch, 3), np.int64)
-        self.guesses, self.places = np.empty((2, batch, recalls), np.int64)
+        self.recall = np.empty((batch, recalls, 2), np.int64)
         self.scratch = _aligned(batch * scratch_row)
-        self.tokens_at, self.guesses_at, self.places_at, self.scratch_at = map(
-            _address, (self.tokens, self.guesses, self.places, self.scratch)
-        )
+        self.tokens_at, self.scratch_at = address(self.tokens), address(self.scratch)
+        self.recall_at = address(self.recall) if recalls else None
 
 
 def make_tables() -> tuple[np.ndarray, np.ndarray]:
@@ -206,7 +186,3 @@ def _aligned(size: int) -> np.ndarray:
     block = np.empty(size + ALIGNMENT, np.uint8)
     start = -block.ctypes.data % ALIGNMENT
     return block[start : start + size]
-
-
-def _address(array: np.ndarray) -> int:
-    return array.__array_interface__["data"][0]

@@ -1,24 +1,18 @@
-/* One step of a quantised model with AVX2, bit for bit what the ONNX graph of `graph.py` gives.
+/* One step of a quantised model with AVX2, bit for bit what the ONNX graph of `runtime/graph.py` gives.
  *
  * Sums of products of bytes are whole numbers and so exact in any order; what follows is float32, one operation
  * after the other as in the graph (compile with -ffp-contract=off), and tanh is looked up on its grid.
  * Letters: B rows, E, H widths, L layers, K inputs of a layer (E + H, then 2H), S sources of recall. */
 
-#include <stdint.h>
-#include <string.h>
+#include "library.h"
 
-#if defined(_WIN32)
-#define EXPORTED __declspec(dllexport)
-#else
-#define EXPORTED __attribute__((visibility("default")))
-#endif
-
-#define HOYO_STEP_VERSION 1
 #define MOST_LAYERS 16
+#define MOST_SOURCES 64
 
-/* What `native.py` fills in; matrices lie in blocks (see `multiply`), and all start on multiples of 32 bytes. */
+/* What `runtime/native.py` fills in; matrices lie in blocks (see `multiply`), and all start on multiples of 32 bytes. */
 typedef struct {
-    int32_t embedding, hidden, layers, columns, recalls, table_reach;
+    int32_t embedding, hidden, layers, columns, recalls, agreements, table_reach;
+    int32_t vocabulary, regions; /* where in the table regions begin, and behind how many of them clocks */
     int32_t layer_steps, layer_zero, output_zero;
     float layer_step, arguments, argument_steps;
     const int8_t *table;                    /* (V + R + C, E) */
@@ -36,7 +30,7 @@ typedef struct {
 #if defined(__x86_64__) || defined(_M_X64)
 #include <immintrin.h>
 
-EXPORTED int hoyo_step_version(void) { return __builtin_cpu_supports("avx2") ? HOYO_STEP_VERSION : 0; }
+EXPORTED int hoyo_version(void) { return __builtin_cpu_supports("avx2") ? HOYO_VERSION : 0; }
 
 #define AVX2 __attribute__((target("avx2")))
 
@@ -115,12 +109,11 @@ AVX2 static void add_biases(const Model *model, int layer, int32_t *sums) {
     }
 }
 
-/* One step for `batch` rows. `states` and `new_states` (B, 5LH bytes): outputs of all layers as bytes, then cells as
+/* One step for `batch` rows. `tokens` (B, 3): ids, regions and clocks; `recall` (B, S, 2): guesses and agreements. `states` and `new_states` (B, 5LH bytes): outputs of all layers as bytes, then cells as
  * floats. `scratch` holds B x (2 x 2H bytes + 4 x the largest number of columns) bytes, aligned to 32.
  * `logits` (B, columns) come with what the guesses bring. */
-AVX2 EXPORTED void hoyo_step(const Model *model, int batch, const int64_t *tokens, const int64_t *guesses,
-                             const int64_t *places, const uint8_t *states, uint8_t *new_states, float *logits,
-                             uint8_t *scratch) {
+AVX2 EXPORTED void hoyo_step(const Model *model, int batch, const int64_t *tokens, const int64_t *recall,
+                             const uint8_t *states, uint8_t *new_states, float *logits, uint8_t *scratch) {
     const int hidden = model->hidden, layers = model->layers, embedding = model->embedding;
     const size_t row_bytes = (size_t)5 * layers * hidden;
     const int widest = (embedding > hidden ? embedding : hidden) + hidden;
@@ -136,8 +129,8 @@ AVX2 EXPORTED void hoyo_step(const Model *model, int batch, const int64_t *token
                 memcpy(given, new_states + row * row_bytes + (size_t)(layer - 1) * hidden, hidden);
             } else {
                 const int8_t *id = model->table + tokens[3 * row] * embedding;
-                const int8_t *region = model->table + tokens[3 * row + 1] * embedding;
-                const int8_t *clock = model->table + tokens[3 * row + 2] * embedding;
+                const int8_t *region = model->table + (model->vocabulary + tokens[3 * row + 1]) * embedding;
+                const int8_t *clock = model->table + (model->vocabulary + model->regions + tokens[3 * row + 2]) * embedding;
                 for (int place = 0; place < embedding; place++) {
                     int sum = id[place] + region[place] + clock[place], most = model->layer_steps;
                     given[place] = (uint8_t)((sum > most ? most : sum < -most ? -most : sum) + model->layer_zero);
@@ -181,14 +174,17 @@ AVX2 EXPORTED void hoyo_step(const Model *model, int batch, const int64_t *token
             float product = (float)(sum[column] - model->output_zero_sums[column]) * model->output_scale[column];
             found[column] = product + model->output_bias[column];
         }
-        float trust[64];
-        for (int source = 0; source < model->recalls; source++) trust[source] = found[places[(size_t)row * model->recalls + source]];
-        for (int source = 0; source < model->recalls; source++) found[guesses[(size_t)row * model->recalls + source]] += trust[source];
+        const int64_t *guesses = recall + (size_t)row * 2 * model->recalls;
+        float trust[MOST_SOURCES];
+        for (int source = 0; source < model->recalls; source++) {
+            trust[source] = found[model->vocabulary + source * model->agreements + guesses[2 * source + 1]];
+        }
+        for (int source = 0; source < model->recalls; source++) found[guesses[2 * source]] += trust[source];
     }
 }
 
 #else
 
-EXPORTED int hoyo_step_version(void) { return 0; }
+EXPORTED int hoyo_version(void) { return 0; }
 
 #endif
