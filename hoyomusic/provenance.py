@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hoyomusic import __version__, checkpoint
-from hoyomusic.corpus.files import open_file
 from hoyomusic.errors import CheckpointError, GenerationError, UsageError
 from hoyomusic.request import MOST_TUNES, PRIME, Request, describe_options, read_options
 from hoyomusic.tune import Tune
@@ -73,6 +72,8 @@ def read_provenance(path: Path) -> Provenance:
     Raises CorpusError for a file that cannot be read and GenerationError for one that tells nothing, that tells
     of several tunes, or whose tune hangs on another one too.
     """
+    from hoyomusic.corpus.files import open_file
+
     with open_file(path, BYTES_READ + 1) as file:
         data = file.read(BYTES_READ)
     if found := _REWRITTEN.search(data):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -110,6 +109,8 @@ def generate(
         if formats is None and like.suffix.lower() in SUFFIXES:
             suffixes = list(dict.fromkeys([*suffixes, like.suffix.lower()]))
     else:
+        import secrets
+
         wished.setdefault("seed", secrets.randbelow(SEEDS_DRAWN))
         tune = None if prime is None else read_tune(prime)
         request = Request(**wished, prime=tune, sampling=SamplingConfig(**chosen))

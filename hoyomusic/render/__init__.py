@@ -7,30 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hoyomusic.errors import RenderError
-from hoyomusic.render import audio, midi, musicxml, sheet
 from hoyomusic.score import Score
 from hoyomusic.storage import check_writable, free_path, taken, write_together
 
 __all__ = ["SUFFIXES", "write", "write_all"]
 
 
-def _abc(score: Score) -> bytes:
-    from hoyomusic import abc
-
-    return abc.write(score.tune).encode("utf-8")
-
-
-_WRITERS = {
-    ".abc": _abc,
-    ".mid": midi.to_bytes,
-    ".midi": midi.to_bytes,
-    ".svg": sheet.to_bytes,
-    ".musicxml": musicxml.to_bytes,
-    ".xml": musicxml.to_bytes,
-    ".mxl": musicxml.to_compressed_bytes,
-}
-
-SUFFIXES = (*_WRITERS, *audio.FORMATS)
+SUFFIXES = (".abc", ".mid", ".midi", ".svg", ".musicxml", ".xml", ".mxl", ".wav", ".flac", ".ogg", ".mp3")
 
 
 def write(
@@ -82,6 +65,28 @@ def _check_suffix(path: Path) -> None:
 
 
 def _make(score: Score, suffix: str, soundfont: str | os.PathLike[str] | None) -> bytes:
-    if suffix in audio.FORMATS:
-        return audio.to_bytes(score, suffix, soundfont=soundfont)
-    return _WRITERS[suffix](score)
+    """The file; a format's module is imported when it is asked for, as some take longer than a tune does."""
+    match suffix:
+        case ".abc":
+            from hoyomusic import abc
+
+            return abc.write(score.tune).encode("utf-8")
+        case ".mid" | ".midi":
+            from hoyomusic.render import midi
+
+            return midi.to_bytes(score)
+        case ".svg":
+            from hoyomusic.render import sheet
+
+            return sheet.to_bytes(score)
+        case ".musicxml" | ".xml":
+            from hoyomusic.render import musicxml
+
+            return musicxml.to_bytes(score)
+        case ".mxl":
+            from hoyomusic.render import musicxml
+
+            return musicxml.to_compressed_bytes(score)
+    from hoyomusic.render import audio
+
+    return audio.to_bytes(score, suffix, soundfont=soundfont)
