@@ -21,7 +21,7 @@ is in integer ticks of 1/6720 of a whole note.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from hoyomusic.grammar.budget import Budget
@@ -29,15 +29,12 @@ from hoyomusic.grammar.clock import CLOCKS, clock_of, clocks
 from hoyomusic.grammar.notes import AMPLE, Frame, Node, Place, build_notes
 from hoyomusic.grammar.sections import Sections
 from hoyomusic.grammar.state import FORMS, NEVER, Phase, State, Wish
-from hoyomusic.grammar.tables import Tones, is_written, pitches_within, sounding
-from hoyomusic.tune import Key
+from hoyomusic.grammar.tables import Tones, degrees_above, pitches_within
 from hoyomusic.vocab import Vocabulary
 from hoyomusic.vocab.tokens import BAR_ENDS, Kind, Token
 
 if TYPE_CHECKING:
     import numpy as np
-
-NOTE_KINDS = frozenset((Kind.NOTE, Kind.LENGTH, Kind.PITCH, Kind.JOIN, Kind.TIE))
 
 
 class Grammar:
@@ -58,10 +55,23 @@ class Grammar:
         self._tables = self._notes.tables
         self._sections = Sections(wish)
         self._budget = None if wish.length is None else Budget(wish, self._notes.rhythm)
-        self._tones_of: dict[tuple[tuple[str, int], str], Tones] = {}
+        self._tones_of: dict[tuple[tuple[str, int], str, bool], Tones] = {}
         self._modes_on = {tonic: self._find_modes(tonic) for tonic in self._tables.tonics}
-        self._structural = [token.kind not in NOTE_KINDS for token in vocabulary.tokens]
         self._returns = wish.form == "AABA"
+        # What takes a token that is no note's, by its kind: a list is looked up sooner than a match is made.
+        takers: dict[Kind, Callable[[State, Token], Place]] = {
+            Kind.START: self._take_start,
+            Kind.TONIC: self._take_tonic,
+            Kind.MODE: self._take_mode,
+            Kind.METRE: self._take_metre,
+            Kind.BARS: self._take_bars,
+            Kind.OPEN: self._take_open,
+            Kind.ENDING: self._take_ending,
+            Kind.UPBEAT: self._take_upbeat,
+            **dict.fromkeys(BAR_ENDS, self._take_bar_end),
+            **dict.fromkeys((Kind.END, Kind.BOUNDARY), self._take_end),
+        }
+        self._takers = [takers.get(kind) for kind in Kind]
 
     def start(self) -> State:
         """The state before ``<s>``."""
@@ -75,15 +85,15 @@ class Grammar:
 
     def mask(self, state: State) -> np.ndarray:
         """Which ids may come next, as read-only bool (vocabulary,); never all false before the tune is done."""
-        node = state.node
-        if node.mask is None or state.returned >= 0:
-            node = self._node(state)
-        return node.mask
+        node = self._node(state)
+        mask = node.store.table[node.row]
+        mask.flags.writeable = False
+        return mask
 
     def choices(self, state: State) -> np.ndarray:
         """The allowed ids, rising, as read-only int64: `mask` for `sampling.draw`."""
         node = state.node
-        if node.mask is None or state.returned >= 0:
+        if node.choices is None or state.returned >= 0:
             node = self._node(state)
         return node.choices
 
@@ -104,7 +114,7 @@ class Grammar:
         if state.returned >= 0:
             return notes.known(notes.node(Place(Phase.OPENED, state.returning[state.returned : state.returned + 1])))
         node = state.node
-        if node.mask is None or node.store is not notes.store:
+        if node.choices is None or node.store is not notes.store:
             node = state.node = notes.known(node)
         return node
 
@@ -122,10 +132,13 @@ class Grammar:
             self._copy(state, index)
         if after is not None:
             state.node = after
-        elif self._structural[index]:
-            state.node = self._notes.node(self._take_sign(state, self.vocabulary.tokens[index]))
         else:
-            state.node = self._notes.follow(node, index, state.last)
+            token = self._tables.tokens[index]
+            take = self._takers[token.kind]
+            if take is None:
+                state.node = self._notes.follow(node, index, state.last)
+            else:
+                state.node = self._notes.node(take(state, token))
         state.last = index
         if state.taken >= state.watched:
             state.node = self._notes.node(state.node.place._replace(most=AMPLE))
@@ -149,40 +162,76 @@ class Grammar:
         """The clock id that goes into the model together with the id that was taken last."""
         return clock_of(state.node.place.position, state.bar_in_section, state.bars_left)
 
-    def _take_sign(self, state: State, token: Token) -> Place:
-        """The place behind a token that is no note's."""
-        match token.kind:
-            case Kind.START:
-                return Place(Phase.TONIC, self._tonics(state))
-            case Kind.TONIC:
-                modes = self._modes(state, token.value)
-                state.tonic = token.value
-                return Place(Phase.MODE, modes, length=state.node.place.length)
-            case Kind.MODE:
-                state.mode = token.value
-                if state.full:
-                    return self._open_bar(state, Kind.MODE)
-                return Place(Phase.METRE, self._metres(state))
-            case Kind.METRE:
-                state.full, begun = token.ticks, state.full
-                return self._open_bar(state, Kind.METRE) if begun else Place(Phase.BARS, self._counts(state))
-            case Kind.BARS:
-                return self._begin_tune(state, token.value)
-            case Kind.OPEN:
-                if not state.section_start:
-                    self._end_section(state)
-                state.section_start, state.repeat_open, state.bar_in_section = True, True, 0
-                if self.wish.form == "AABA" and state.sections == 0:
-                    state.trail, state.first_tokens = (), 0
-                return self._open_bar(state, Kind.OPEN)
-            case Kind.ENDING:
-                self._begin_ending(state, token.value)
-                return self._open_bar(state, Kind.ENDING)
-            case Kind.UPBEAT:
-                state.upbeat, state.in_upbeat, state.section_start = token.ticks, True, False
-                return self._open_bar(state, Kind.UPBEAT)
-            case Kind.BAR | Kind.DOUBLE | Kind.CLOSE | Kind.FINAL:
-                return self._end_bar(state, token.kind)
+    # ------------------------------------------------------------------ tokens that are no note's
+
+    def _take_start(self, state: State, token: Token) -> Place:
+        return Place(Phase.TONIC, self._tonics(state))
+
+    def _take_tonic(self, state: State, token: Token) -> Place:
+        modes = self._modes(state, token.value)
+        state.tonic = token.value
+        return Place(Phase.MODE, modes, length=state.node.place.length)
+
+    def _take_mode(self, state: State, token: Token) -> Place:
+        state.mode = token.value
+        if state.full:
+            return self._open_bar(state, Kind.MODE)
+        return Place(Phase.METRE, self._metres(state))
+
+    def _take_metre(self, state: State, token: Token) -> Place:
+        state.full, begun = token.ticks, state.full
+        return self._open_bar(state, Kind.METRE) if begun else Place(Phase.BARS, self._counts(state))
+
+    def _take_bars(self, state: State, token: Token) -> Place:
+        if self._budget is None:
+            state.bars_left = self.wish.bars or token.value or 1
+        else:
+            state.bars_left, state.counting = self._budget.first_count(state, state.taken)
+        state.tokens_at_body = state.taken
+        return self._begin_bar(state, Kind.BAR)
+
+    def _take_open(self, state: State, token: Token) -> Place:
+        if not state.section_start:
+            self._end_section(state)
+        state.section_start, state.repeat_open, state.bar_in_section = True, True, 0
+        if self._returns and state.sections == 0:
+            state.trail, state.first_tokens = (), 0
+        return self._open_bar(state, Kind.OPEN)
+
+    def _take_ending(self, state: State, token: Token) -> Place:
+        if 1 in token.value:
+            state.ending, state.ending_start = 1, state.bar_in_section
+        else:
+            state.ending, state.bar_in_section, state.section_start = 3, state.ending_start, False
+        return self._open_bar(state, Kind.ENDING)
+
+    def _take_upbeat(self, state: State, token: Token) -> Place:
+        state.upbeat, state.in_upbeat, state.section_start = token.ticks, True, False
+        return self._open_bar(state, Kind.UPBEAT)
+
+    def _take_bar_end(self, state: State, token: Token) -> Place:
+        kind = token.kind
+        if state.in_upbeat:
+            state.in_upbeat = False
+            return self._open_bar(state, Kind.UPBEAT)
+        state.bars_left -= 1
+        state.bars_done += 1
+        state.bar_in_section += 1
+        state.section_bars += 1
+        if state.upbeat < 0:
+            state.upbeat = 0
+        state.section_start = kind != Kind.BAR
+        if state.section_start:
+            state.bar_in_section = 0
+            if state.ending == 1:
+                state.ending = 2
+            else:
+                self._end_section(state)
+        if kind == Kind.FINAL or (kind == Kind.CLOSE and state.bars_left <= 0):
+            return Place(Phase.ENDING, (self._tables.end,))
+        return self._begin_bar(state, kind)
+
+    def _take_end(self, state: State, token: Token) -> Place:
         return Place(Phase.DONE)
 
     # ------------------------------------------------------------------ header and changes
@@ -198,12 +247,14 @@ class Grammar:
 
     def _find_modes(self, tonic: tuple[str, int]) -> list[tuple[str, int]]:
         """The modes, with their ids, that the wish allows on a key note."""
-        wish, modes = self.wish, self._tables.modes
+        wish = self.wish
         if wish.tonic is not None and tonic != wish.tonic:
             return []
-        if wish.mode is not None:
-            return [(wish.mode, modes[wish.mode])] if wish.tonic is not None or is_written(tonic, wish.mode) else []
-        return [(mode, index) for mode, index in modes.items() if is_written(tonic, mode)]
+        if wish.mode is None:
+            return self._tables.written[tonic]
+        if wish.tonic is not None:
+            return [(wish.mode, self._tables.modes[wish.mode])]
+        return [each for each in self._tables.written[tonic] if each[0] == wish.mode]
 
     def _metres(self, state: State) -> tuple[int, ...]:
         """Metres that may be named: the wished one, any, or for a change any other that the tune has room for."""
@@ -228,14 +279,6 @@ class Grammar:
             return (self.vocabulary.bars_id(bars if settled else 0),)
         return tuple(index for bars, index in self._tables.bars.items() if self._sections.may_count(bars))
 
-    def _begin_tune(self, state: State, told: int | None) -> Place:
-        if self._budget is None:
-            state.bars_left = self.wish.bars or told or 1
-        else:
-            state.bars_left, state.counting = self._budget.first_count(state, state.taken)
-        state.tokens_at_body = state.taken
-        return self._begin_bar(state, Kind.BAR)
-
     # ------------------------------------------------------------------ bars
 
     def _begin_bar(self, state: State, behind: Kind) -> Place:
@@ -256,18 +299,12 @@ class Grammar:
         state.watched = NEVER
         if most is not None and most > AMPLE:
             state.watched, most = state.taken + most - AMPLE, None
+        phase = Phase.OPENING if behind in BAR_ENDS else Phase.OPENED
+        position = state.full - state.upbeat if state.in_upbeat else 0
         return Place(
-            Phase.OPENING if behind in BAR_ENDS else Phase.OPENED,
-            signs,
-            frame,
-            position=state.full - state.upbeat if state.in_upbeat else 0,
-            length=before.length,
-            pitch=before.pitch,
-            tied=before.tied,
-            must_sign=must,
-            least=least,
-            most=most,
-        )
+            phase, signs, frame, position, 0, 0, before.length, before.pitch, before.tied, 0, False, False,
+            must, least, most,
+        )  # fmt: skip
 
     def _signs(self, state: State, behind: Kind) -> tuple[tuple[int, ...], bool]:
         """The signs that may come next, `behind` a bar line or a sign, and whether one must."""
@@ -320,14 +357,15 @@ class Grammar:
                 ends, extra = False, 0
         complement = state.full - max(state.upbeat, 0)
         last = state.bars_left == 1 or (wish.form == "AABA" and state.sections == 0)
+        final = wish.finals is not None and ends and last and state.ending != 1
         frame = Frame(
-            self._tones(state),
+            self._tones(state, final),
             state.full,
-            stop=state.full if goes_on else complement,
-            leads_on=goes_on,
-            close_at=complement if ends else -1,
-            sign=self._section_end(state) if ends else -1,
-            final=wish.finals is not None and ends and last and state.ending != 1,
+            state.full if goes_on else complement,
+            goes_on,
+            complement if ends else -1,
+            self._section_end(state) if ends else -1,
+            final,
         )
         least, most = (0, None) if budget is None or state.returned >= 0 else budget.window(state, extra)
         return frame, least, most
@@ -338,46 +376,24 @@ class Grammar:
             return self._tables.close
         return self._tables.final if state.bars_left == 1 else self._tables.double
 
-    def _tones(self, state: State) -> Tones:
-        """The pitches that the wish leaves to the present key; keys to which it leaves the same share them."""
-        key = (state.tonic, state.mode)
+    def _tones(self, state: State, final: bool) -> Tones:
+        """The pitches that the wish leaves to the present key; keys to which it leaves the same share them.
+
+        Only bars whose last note is asked for, `final`, know on which notes a tune may end.
+        """
+        key = (state.tonic, state.mode, final)
         found = self._tones_of.get(key)
         if found is None:
-            wish, home = self.wish, Key(*state.tonic, state.mode)
-            pitches = pitches_within(self.vocabulary, *key, wish.scale, wish.lowest, wish.highest)
-            finals = {
-                pitch
-                for pitch in pitches
-                if (sounding(home, pitch) - home.tonic_pitch.midi) % 12 in (wish.finals or ())
-            }
-            found = self._tones_of[key] = self._notes.tones(state.mode, pitches, frozenset(finals))
+            wish = self.wish
+            pitches = pitches_within(self.vocabulary, *key[:2], wish.scale, wish.lowest, wish.highest)
+            finals = frozenset()
+            if final:
+                degrees = degrees_above(*key[:2])
+                finals = frozenset(
+                    pitch for pitch in pitches if (degrees[pitch[0] % 7] + pitch[1]) % 12 in wish.finals
+                )
+            found = self._tones_of[key] = self._notes.tones(state.mode, pitches, finals)
         return found
-
-    def _begin_ending(self, state: State, numbers: tuple[int, ...]) -> None:
-        if 1 in numbers:
-            state.ending, state.ending_start = 1, state.bar_in_section
-        else:
-            state.ending, state.bar_in_section, state.section_start = 3, state.ending_start, False
-
-    def _end_bar(self, state: State, kind: Kind) -> Place:
-        if state.in_upbeat:
-            state.in_upbeat = False
-            return self._open_bar(state, Kind.UPBEAT)
-        state.bars_left -= 1
-        state.bars_done += 1
-        state.bar_in_section += 1
-        state.section_bars += 1
-        state.upbeat = max(state.upbeat, 0)
-        state.section_start = kind is not Kind.BAR
-        if state.section_start:
-            state.bar_in_section = 0
-            if state.ending == 1:
-                state.ending = 2
-            else:
-                self._end_section(state)
-        if kind is Kind.FINAL or (kind is Kind.CLOSE and state.bars_left <= 0):
-            return Place(Phase.ENDING, (self._tables.end,))
-        return self._begin_bar(state, kind)
 
     def _end_section(self, state: State) -> None:
         if self.wish.form == "AABA" and state.sections == 0 and state.trail is not None:

@@ -67,17 +67,17 @@ class Place(NamedTuple):
 
 
 class Node:
-    """A place with what is known of it: its mask and the places behind it."""
+    """A place with what is known of it: the ids that it allows and the places behind it."""
 
-    __slots__ = ("after", "alike", "choices", "mask", "place", "row", "store")
+    __slots__ = ("after", "alike", "choices", "place", "row", "store")
 
     def __init__(self, place: Place, store: Store) -> None:
         self.place = place
         self.store = store
-        self.after: dict[int, Node] = {}  # by the first of the ids that lead to the same place
+        # By the first of the ids that lead to the same place; for ties and joins by the id and the pitch it hangs on.
+        self.after: dict[int | tuple[int, tuple[int, int] | None], Node] = {}
         self.alike = () if place.frame is None else place.frame.tones.alike
-        self.mask: np.ndarray | None = None
-        self.choices: np.ndarray | None = None
+        self.choices: np.ndarray | None = None  # the allowed ids, rising; None while nobody has asked
         self.row = -1
 
 
@@ -90,7 +90,7 @@ class Store:
         self.table = np.zeros((64, size), bool)
         self.kept = 0
         self._nodes: dict[Place, Node] = {}
-        self._rows: dict[bytes, int] = {}
+        self._rows: dict[int, int] = {}
         self.choices: list[np.ndarray] = []  # the ids that each row allows
 
     def node(self, place: Place) -> Node:
@@ -101,19 +101,21 @@ class Store:
             self.kept += 1
         return found
 
-    def row(self, mask: np.ndarray) -> int:
+    def row(self, mask: int) -> int:
         """The row that holds a mask."""
         import numpy as np
 
-        key = mask.tobytes()
-        found = self._rows.get(key)
+        found = self._rows.get(mask)
         if found is None:
-            found = self._rows[key] = len(self._rows)
+            found = self._rows[mask] = len(self._rows)
             self.kept += ROW_WEIGHT
             if found == len(self.table):
                 self.table = np.concatenate([self.table, np.zeros_like(self.table)])
-            self.table[found] = mask
-            choices = mask.nonzero()[0]
+            size = self.table.shape[1]
+            packed = np.frombuffer(mask.to_bytes(-(-size // 8), "little"), np.uint8)
+            row = np.unpackbits(packed, count=size, bitorder="little")
+            self.table[found] = row
+            choices = row.nonzero()[0]
             choices.flags.writeable = False
             self.choices.append(choices)
         return found
@@ -127,6 +129,7 @@ class Notes:
         self.rhythm = Rhythm(self.tables)
         self.store = Store(len(vocabulary))
         self._sticky = vocabulary.layout == "sticky"
+        self._hanging = frozenset((self.tables.tie, self.tables.join))
         self._lengths_within: dict[tuple, tuple[frozenset[int], frozenset[int]]] = {}
 
         # Wishes without number would fill the memory: only the last that came are kept.
@@ -144,29 +147,29 @@ class Notes:
         """The same node, of the present store and with its mask."""
         if node.store is not self.store:
             node = self.node(node.place)
-        if node.mask is None:
+        if node.choices is None:
             node.row = self.store.row(self._relaxed_mask(node.place))
-            node.mask = self.store.table[node.row]
-            node.mask.flags.writeable = False
             node.choices = self.store.choices[node.row]
         return node
 
     def follow(self, node: Node, index: int, last: int) -> Node:
         """The node behind the token of a note; `last` is the id before it, on whose pitch ties and chords hang."""
         token = self.tables.tokens[index]
-        after = self.node(self.place_after(node.place, token, self.tables.tokens[last].value))
-        if token.kind not in (Kind.TIE, Kind.JOIN):
-            node.after[node.alike[index]] = after
+        pitch = self.tables.tokens[last].value
+        key = (index, pitch) if index in self._hanging else node.alike[index]
+        after = node.after.get(key)
+        if after is None:
+            after = node.after[key] = self.node(self.place_after(node.place, token, pitch))
             self.store.kept += 1
         return after
 
     # ------------------------------------------------------------------ mask
 
-    def mask(self, place: Place) -> np.ndarray:
+    def mask(self, place: Place) -> int:
         """Which ids may stand at a place."""
         frame = place.frame
         if frame is None or place.must_sign:
-            mask = self.tables.none.copy()
+            mask = 0
         elif place.phase is Phase.PITCHING:
             final = frame.must_rest and place.position + place.length == frame.stop
             return frame.tones.pitches(place.length, place.pitch, final)
@@ -174,173 +177,172 @@ class Notes:
             return frame.tones.joins(place.pitch, frame.must_rest and place.position == frame.stop)
         else:
             mask = self._note_mask(place)
-            self._allow_signs(place, mask)
-        mask[list(place.signs)] = True
+            if place.phase is Phase.FILLING:
+                mask |= self._sign_mask(place)
+        for index in place.signs:
+            mask |= 1 << index
         return mask
 
-    def _relaxed_mask(self, place: Place) -> np.ndarray:
+    def _relaxed_mask(self, place: Place) -> int:
         """`mask`, with the bounds on tokens moved as little as leaves a choice.
 
         That is needed where a bar is so short that it takes no such number, and behind ids that were not allowed.
         """
         mask = self.mask(place)
-        while place.least and not mask.any():
+        while place.least and not mask:
             place = place._replace(least=place.least - 1)
             mask = self.mask(place)
-        while place.most is not None and place.most < AMPLE and not mask.any():
+        while place.most is not None and place.most < AMPLE and not mask:
             place = place._replace(most=place.most + 1)
             mask = self.mask(place)
         return mask
 
-    def _note_mask(self, place: Place) -> np.ndarray:
+    def _note_mask(self, place: Place) -> int:
         """Notes and lengths that fit into what is left of the bar."""
-        frame, tables = place.frame, self.tables
+        frame, tables, length = place.frame, self.tables, place.length
         room = frame.stop - place.position
         if room <= 0:
-            return tables.none.copy()
-        one, two = self._lengths(place)
-        filling = frozenset((room,)) if frame.must_rest else frozenset()
-        mask = tables.timed(one - filling, two - filling) & frame.tones.notes(place.pitch, False)
-        if filling & (one | two):
+            return 0
+        one, two = self._lengths(frame, room, place.tuplet, place.done, length, place.least, place.most)
+        if not frame.must_rest:
+            mask = tables.timed(one, two) & frame.tones.notes(place.pitch, False)
+        else:
+            filling = frozenset((room,))
+            mask = tables.timed(one - filling, two - filling) & frame.tones.notes(place.pitch, False)
             mask |= tables.timed(one & filling, two & filling) & frame.tones.notes(place.pitch, True)
-        if self._sticky and place.length:
-            mask[tables.length_id[place.length]] = False
-            if place.length in one:
-                mask |= frame.tones.pitches(place.length, place.pitch, place.length in filling)
+        if self._sticky and length:
+            mask &= ~(1 << tables.length_id[length])
+            if length in one:
+                mask |= frame.tones.pitches(length, place.pitch, frame.must_rest and length == room)
         return mask
 
-    def _lengths(self, place: Place) -> tuple[frozenset[int], frozenset[int]]:
-        """Lengths that may come next as one token, and as two."""
-        frame = place.frame
-        room = frame.stop - place.position
-        fitting = self.rhythm.fitting(room, place.tuplet, place.done)
-        if place.least <= 0 and (place.most is None or place.most >= AMPLE):
+    def _lengths(
+        self, frame: Frame, room: int, tuplet: int, done: int, length: int, least: int, most: int | None
+    ) -> tuple[frozenset[int], frozenset[int]]:
+        """Lengths that may come next as one token, and as two, where `room` ticks are left; all else as in `Place`."""
+        fitting = self.rhythm.fitting(room, tuplet, done)
+        if least <= 0 and (most is None or most >= AMPLE):
             return fitting, fitting
-        most = self.rhythm.most(room) if place.most is None else place.most
+        if most is None:
+            most = self.rhythm.most(room)
         ending = frame.tones if frame.must_rest else None
-        key = (room, place.tuplet, place.done, place.length, ending, place.least, most)
+        key = (room, tuplet, done, length, ending, least, most)
         found = self._lengths_within.get(key)
         if found is None:
             if len(self._lengths_within) >= MOST_KEPT // 6:
                 self._lengths_within.clear()
-            counts = {each: self._counts(place, each) for each in fitting}
+            counts = {each: self._counts_behind(room, tuplet, done, each, ending) for each in fitting}
             one, two = (
-                frozenset(
-                    each for each, rest in counts.items() if has_between(rest, place.least - cost, most - cost)
-                )
+                frozenset(each for each, rest in counts.items() if has_between(rest, least - cost, most - cost))
                 for cost in (1, 2)
             )
             found = self._lengths_within[key] = one, two
         return found
 
-    def _counts(self, place: Place, length: int) -> int:
-        """In how many tokens the bar can be filled behind a note of `length` (0: right here), as bits."""
-        frame = place.frame
-        tuplet, done = self.rhythm.follow(place.tuplet, place.done, length) if length else (place.tuplet, place.done)
-        return self.rhythm.counts(
-            frame.stop - place.position - length,
-            tuplet,
-            done,
-            length or place.length,
-            frame.tones if frame.must_rest else None,
-        )
+    def _counts_behind(self, room: int, tuplet: int, done: int, length: int, ending: Tones | None) -> int:
+        """In how many tokens the bar can be filled behind a note of `length`, as bits."""
+        return self.rhythm.counts(room - length, *self.rhythm.follow(tuplet, done, length), length, ending)
 
-    def _allow_signs(self, place: Place, mask: np.ndarray) -> None:
+    def _sign_mask(self, place: Place) -> int:
         """What may follow a note that has been taken: bar lines, a tie, one more note of a chord."""
-        frame, tables = place.frame, self.tables
-        if place.phase is not Phase.FILLING:
-            return
+        frame, tables, mask = place.frame, self.tables, 0
         if not place.tuplet and place.least <= 0:
             if frame.leads_on and place.position == frame.stop:
-                mask[tables.bar] = True
+                mask = 1 << tables.bar
             if place.position == frame.close_at and not place.tied and (place.rests or not frame.final):
-                mask[frame.sign] = True
+                mask |= 1 << frame.sign
         if place.chord:
-            mask[tables.join] = True
+            mask |= 1 << tables.join
         if place.ties:
-            mask[tables.tie] = True
+            mask |= 1 << tables.tie
+        return mask
 
     # ------------------------------------------------------------------ steps
 
     def place_after(self, place: Place, token: Token, pitch: tuple[int, int] | None) -> Place:
-        """The place behind the token of a note: any such token, whether or not the mask allows it."""
-        match token.kind:
-            case Kind.LENGTH:
-                return self._spend(place, 1)._replace(
-                    phase=Phase.PITCHING, signs=(), must_sign=False, length=token.ticks, chord=0, ties=False
-                )
-            case Kind.NOTE:
-                return self._take_note(place, token.value, token.ticks)
-            case Kind.PITCH if place.phase is Phase.JOINING:
-                return self._settle(self._spend(place, 1)._replace(phase=Phase.FILLING), token.value, place.chord + 1)
-            case Kind.PITCH:
-                return self._take_note(place, token.value, place.length)
-            case Kind.JOIN:
-                return self._spend(place, 1)._replace(phase=Phase.JOINING, pitch=pitch, ties=False)
-        return self._tie(place, pitch)
+        """The place behind the token of a note: any such token, whether or not the mask allows it.
 
-    def _spend(self, place: Place, tokens: int) -> Place:
-        if place.most is None and place.least <= 0:
-            return place
-        most = None if place.most is None else place.most - tokens
-        return place._replace(least=max(place.least - tokens, 0), most=most)
+        `pitch` is that of the token before, on which a tie or a chord is built.
+        """
+        kind = token.kind
+        if kind == Kind.NOTE:
+            return self._take_note(place, token.value, token.ticks)
+        if kind == Kind.PITCH and place.phase is not Phase.JOINING:
+            return self._take_note(place, token.value, place.length)
+        least = place.least - 1 if place.least > 0 else 0
+        most = None if place.most is None else place.most - 1
+        if kind == Kind.PITCH:
+            return self._settle(
+                place.frame, place.position, place.tuplet, place.done, place.length,
+                least, most, token.value, place.chord + 1,
+            )  # fmt: skip
+        if kind == Kind.LENGTH:
+            return place._replace(
+                phase=Phase.PITCHING, signs=(), must_sign=False, length=token.ticks, chord=0, ties=False,
+                least=least, most=most,
+            )  # fmt: skip
+        if kind == Kind.JOIN:
+            return place._replace(phase=Phase.JOINING, pitch=pitch, ties=False, least=least, most=most)
+        return place._replace(pitch=pitch, tied=True, chord=0, ties=False, rests=False, least=least, most=most)
 
     def _take_note(self, place: Place, pitch: tuple[int, int] | None, length: int) -> Place:
         tuplet, done = self.rhythm.follow(place.tuplet, place.done, length)
         frame, position = place.frame, place.position + length
         if position > frame.stop:  # music from elsewhere has passed the end: there must be another bar
             frame = frame._replace(stop=frame.full, leads_on=True, close_at=-1, sign=-1, final=False)
-        taken = Place(
-            Phase.FILLING,
-            frame=frame,
-            position=position,
-            tuplet=tuplet,
-            done=done,
-            length=length if self._sticky else 0,
-            least=max(place.least - 1, 0),
-            most=None if place.most is None else place.most - 1,
-        )
-        return self._settle(taken, pitch, 1)
+        least = place.least - 1 if place.least > 0 else 0
+        most = None if place.most is None else place.most - 1
+        return self._settle(frame, position, tuplet, done, length if self._sticky else 0, least, most, pitch, 1)
 
-    def _settle(self, place: Place, pitch: tuple[int, int] | None, chord: int) -> Place:
-        """The place behind a note of a chord: what may be built on it, and no more than that matters."""
-        frame, most = place.frame, place.most
-        room = frame.stop - place.position
+    def _settle(
+        self, frame: Frame, position: int, tuplet: int, done: int, length: int,
+        least: int, most: int | None, pitch: tuple[int, int] | None, chord: int,
+    ) -> Place:  # fmt: skip
+        """The place behind note number `chord` of a chord: what may be built on it, and no more than that matters."""
+        room = frame.stop - position
         if most is not None and most >= self.rhythm.most(room):
             most = None
+        rests = ties = False
         if pitch is None:
-            return place if most == place.most else place._replace(most=most)
-        ample = most is None or most >= AMPLE
-        joins = (
-            chord < CHORD_NOTES
-            and (ample or most >= 2)
-            and frame.tones.can_join(pitch, frame.must_rest and room == 0)
-            and (ample or has_between(self._counts(place, 0), place.least - 2, most - 2))
-        )
-        place = place._replace(
-            pitch=None,
-            chord=chord if joins else 0,
-            rests=frame.final and pitch in frame.tones.finals,
-            most=most,
-        )
-        return place._replace(ties=True) if chord == 1 and self._may_tie(place, pitch, room) else place
+            chord = 0
+        else:
+            rests = frame.final and pitch in frame.tones.finals
+            ties = chord == 1 and self._may_tie(frame, room, tuplet, done, length, least, most, pitch)
+            if not self._may_join(frame, room, tuplet, done, length, least, most, pitch, chord):
+                chord = 0
+        return Place(
+            Phase.FILLING, (), frame, position, tuplet, done, length, None, False, chord, ties, rests,
+            False, least, most,
+        )  # fmt: skip
 
-    def _may_tie(self, place: Place, pitch: tuple[int, int], room: int) -> bool:
-        frame = place.frame
+    def _may_join(
+        self, frame: Frame, room: int, tuplet: int, done: int, length: int,
+        least: int, most: int | None, pitch: tuple[int, int], chord: int,
+    ) -> bool:  # fmt: skip
+        """Whether one more note may be joined above `pitch`, number `chord` of a chord."""
+        if chord >= CHORD_NOTES or not frame.tones.can_join(pitch, frame.must_rest and room == 0):
+            return False
+        if most is None or most >= AMPLE:
+            return True
+        ending = frame.tones if frame.must_rest else None
+        return most >= 2 and has_between(self.rhythm.counts(room, tuplet, done, length, ending), least - 2, most - 2)
+
+    def _may_tie(
+        self, frame: Frame, room: int, tuplet: int, done: int, length: int,
+        least: int, most: int | None, pitch: tuple[int, int],
+    ) -> bool:  # fmt: skip
+        """Whether `pitch` may be tied to a note behind it."""
         if room == 0:
-            return frame.leads_on and place.least <= 1 and (place.most is None or place.most >= 1)
-        if frame.final or place.least > 0 or (place.most is not None and place.most < AMPLE):
-            tied = self._tie(place, pitch)
-            one, two = self._lengths(tied)
-            whole = frozenset((tied.length,)) if self._sticky else self.tables.fused_lengths.get(pitch, frozenset())
-            lengths = (one & whole) | (two - whole)
-            if frame.must_rest and pitch not in frame.tones.finals:
-                lengths -= {room}
-            return bool(lengths)
-        return True
-
-    def _tie(self, place: Place, pitch: tuple[int, int] | None) -> Place:
-        return self._spend(place, 1)._replace(pitch=pitch, tied=True, chord=0, ties=False, rests=False)
+            return frame.leads_on and least <= 1 and (most is None or most >= 1)
+        if not frame.final and least <= 0 and (most is None or most >= AMPLE):
+            return True
+        tied = (least - 1 if least > 0 else 0, None if most is None else most - 1)
+        one, two = self._lengths(frame, room, tuplet, done, length, *tied)
+        whole = frozenset((length,)) if self._sticky else self.tables.fused_lengths[pitch]
+        lengths = (one & whole) | (two - whole)
+        if frame.must_rest and pitch not in frame.tones.finals:
+            lengths -= {room}
+        return bool(lengths)
 
 
 @lru_cache(maxsize=8)

@@ -13,7 +13,8 @@ class Rhythm:
         self.sticky = tables.layout == "sticky"
         self._falling = tuple(sorted((length for length in tables.lengths if length % GRID == 0), reverse=True))
         self.unit = self._falling[-1]  # the shortest length on the grid
-        self._rest_cost = {length: 1 if (None, length) in tables.fused else 2 for length in tables.lengths}
+        fused_rests = tables.fused_lengths.get(None, frozenset())
+        self._rest_cost = {length: 1 if length in fused_rests else 2 for length in tables.lengths}
         self._shortest = min(tables.lengths)
         # The least room for each length outside of a tuplet: those off the grid of 64ths begin one, which must close.
         room = {each: 0 if each % GRID == 0 else self._room_to_close(each, each) for each in tables.lengths}

@@ -184,6 +184,12 @@ class Vocabulary:
         return Decoder(self.tokens, self.names).decode(ids)
 
     @cached_property
+    def pitches(self) -> tuple[tuple[int, int], ...]:
+        """The relative pitches that have a token of their own, in the order of their ids."""
+        found = (token.value for token in self.tokens if token.kind == Kind.PITCH)
+        return tuple(pitch for pitch in found if pitch is not None)
+
+    @cached_property
     def note_ids(self) -> frozenset[int]:
         """The ids that start a note or rest: one of them is one note of the tune."""
         return frozenset(index for index, token in enumerate(self.tokens) if token.kind in (Kind.NOTE, Kind.PITCH))
