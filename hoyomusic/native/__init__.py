@@ -48,7 +48,7 @@ def find_library() -> ctypes.CDLL | None:
 
 
 def address(array: np.ndarray) -> int:
-    """Where an array lies. Those that may be written to tell it sooner."""
-    if array.flags.writeable:
+    """Where an array lies. Those that hold something and may be written to tell it sooner."""
+    if array.size and array.flags.writeable:
         return ctypes.addressof(ctypes.c_char.from_buffer(array))
     return array.ctypes.data
