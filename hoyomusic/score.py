@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from math import lcm
 from typing import NamedTuple
 
@@ -178,15 +179,16 @@ class Timeline(NamedTuple):
 def lay_out(tune: Tune) -> Timeline:
     """The bars in the order in which they sound, and what sounds in them (see `played_bars`, `sounding_notes`)."""
     whole = _parts_for(tune)
-    bars = _play_bars(tune, whole)
-    return Timeline(whole, bars, _sound_notes(tune, bars, whole))
+    lengths = _note_lengths(tune, whole)
+    bars = _play_bars(tune, whole, lengths)
+    return Timeline(whole, bars, _sound_notes(tune, bars, whole, lengths))
 
 
 def timeline_of(tune: Tune, bars: Sequence[PlayedBar]) -> Timeline:
     """The timeline of bars that are told in whole notes."""
     whole = _parts_for(tune, (time for bar in bars for time in (bar.onset, bar.length)))
     bars = [bar._replace(onset=in_parts(bar.onset, whole), length=in_parts(bar.length, whole)) for bar in bars]
-    return Timeline(whole, bars, _sound_notes(tune, bars, whole))
+    return Timeline(whole, bars, _sound_notes(tune, bars, whole, _note_lengths(tune, whole)))
 
 
 def _parts_for(tune: Tune, times: Iterable[Fraction] = ()) -> int:
@@ -202,7 +204,19 @@ def _parts_for(tune: Tune, times: Iterable[Fraction] = ()) -> int:
 
 def in_parts(time: Fraction, whole: int) -> int:
     """How many parts a time of so many whole notes takes, where each has `whole` of them."""
-    return time.numerator * whole // time.denominator
+    numerator, denominator = time.as_integer_ratio()
+    return numerator * whole // denominator
+
+
+@lru_cache(maxsize=256)
+def _metre_in_parts(metre: Metre, whole: int) -> tuple[int, int]:
+    """How many parts a bar and a beat of a metre take."""
+    return in_parts(metre.length, whole), in_parts(metre.beat, whole)
+
+
+def _note_lengths(tune: Tune, whole: int) -> list[list[int]]:
+    """How many parts each note takes, by bar."""
+    return [[in_parts(note.length, whole) for note in bar.notes] for bar in tune.bars]
 
 
 def played_bars(tune: Tune) -> list[PlayedBar]:
@@ -215,14 +229,14 @@ def played_bars(tune: Tune) -> list[PlayedBar]:
     whole = _parts_for(tune)
     return [
         bar._replace(onset=Fraction(bar.onset, whole), length=Fraction(bar.length, whole))
-        for bar in _play_bars(tune, whole)
+        for bar in _play_bars(tune, whole, _note_lengths(tune, whole))
     ]
 
 
-def _play_bars(tune: Tune, whole: int) -> list[PlayedBar]:
+def _play_bars(tune: Tune, whole: int, note_lengths: Sequence[Sequence[int]]) -> list[PlayedBar]:
     order = tune.play_order()
     metres, keys = tune.metres(), tune.keys()
-    lengths = [sum(in_parts(note.length, whole) for note in bar.notes) for bar in tune.bars]
+    lengths = list(map(sum, note_lengths))
     if (
         sum(len(tune.bars[index].notes) for index in order) > MOST_PLAYED_NOTES
         or sum(lengths[index] for index in order) > LONGEST_PLAYED * whole
@@ -230,7 +244,7 @@ def _play_bars(tune: Tune, whole: int) -> list[PlayedBar]:
         raise TuneError(
             f"plays more than {MOST_PLAYED_NOTES} notes or {LONGEST_PLAYED} whole notes", remedy="repeat less of it"
         )
-    full = {metre: in_parts(metre.length, whole) for metre in set(metres) if metre is not None}
+    full = {metre: _metre_in_parts(metre, whole)[0] for metre in set(metres) if metre is not None}
     marked = any(bar.opens or bar.closes or bar.double or bar.part for bar in tune.bars[:-1])
     found: list[PlayedBar] = []
     onset, section, number, previous = 0, -1, 0, None
@@ -274,7 +288,10 @@ class GridBar(NamedTuple):
 def bar_grid(bars: Sequence[PlayedBar], whole: int = 1) -> list[GridBar]:
     """The played bars as counted bars, empty ones left out; times in 1/`whole` of a whole note, as those of `bars`."""
     bars = [bar for bar in bars if bar.length]
-    full = {metre: metre.length * whole for metre in {bar.metre for bar in bars} if metre is not None}
+    full: dict[Metre, Fraction] = {}
+    for metre in {bar.metre for bar in bars} - {None}:
+        length = metre.length * whole
+        full[metre] = length.numerator if length.denominator == 1 else length  # whole numbers compare quicker
     grid: list[GridBar] = []
     index = 0
     while index < len(bars):
@@ -309,15 +326,20 @@ class _WrittenNote(NamedTuple):
     on_beat: bool
 
 
-def _sound_notes(tune: Tune, bars: Sequence[PlayedBar], whole: int) -> list[SoundingNote]:
+def _sound_notes(
+    tune: Tune, bars: Sequence[PlayedBar], whole: int, lengths: Sequence[Sequence[int]]
+) -> list[SoundingNote]:
     found: list[SoundingNote] = []
     held: dict[int, int] = {}  # pitch tied into the next note -> position of its beginning in `found`
     read: dict[tuple[int, bool], list[_WrittenNote]] = {}
     for bar in bars:
         key = bar.index, bar.number == -1
         if key not in read:
-            read[key] = _read_bar(tune, bar, whole)
+            read[key] = _read_bar(tune, bar, whole, lengths[bar.index])
         for offset, length, pitches, tied, accent, on_beat in read[key]:
+            if not held and not tied:
+                found += [SoundingNote(bar.onset + offset, length, pitch, accent, on_beat) for pitch in pitches]
+                continue
             continued: dict[int, int] = {}
             for pitch in pitches:
                 if pitch in held:
@@ -332,18 +354,18 @@ def _sound_notes(tune: Tune, bars: Sequence[PlayedBar], whole: int) -> list[Soun
     return found
 
 
-def _read_bar(tune: Tune, bar: PlayedBar, whole: int) -> list[_WrittenNote]:
-    beat = whole // 4 if bar.metre is None else in_parts(bar.metre.beat, whole)
-    lead = 0
-    if bar.number == -1 and bar.metre is not None:
-        lead = in_parts(bar.metre.length, whole) - bar.length  # an upbeat stands at the end of its bar
+def _read_bar(tune: Tune, bar: PlayedBar, whole: int, lengths: Sequence[int]) -> list[_WrittenNote]:
+    full, beat = (0, whole // 4) if bar.metre is None else _metre_in_parts(bar.metre, whole)
+    # An upbeat stands at the end of its bar.
+    lead = full - bar.length if bar.number == -1 and bar.metre is not None else 0
     found, offset = [], 0
-    for note in tune.bars[bar.index].notes:
+    for note, length in zip(tune.bars[bar.index].notes, lengths, strict=True):
         place = lead + offset
         on_beat = place % beat == 0
         accent = BAR_ACCENT if place == 0 else BEAT_ACCENT if on_beat else OTHER_ACCENT
-        length = in_parts(note.length, whole)
-        pitches = sorted({pitch.midi for pitch in note.pitches})
+        pitches = [pitch.midi for pitch in note.pitches]
+        if len(pitches) > 1:
+            pitches = sorted(set(pitches))
         found.append(_WrittenNote(offset, length, pitches, [pitch.midi for pitch in note.ties], accent, on_beat))
         offset += length
     return found
@@ -353,12 +375,6 @@ def to_ticks(time: Fraction, whole: int = 1) -> int:
     """The tick nearest to `time` (in 1/`whole` of a whole note), halves rounded up."""
     denominator = time.denominator * whole
     return (2 * time.numerator * TICKS_PER_WHOLE + denominator) // (2 * denominator)
-
-
-def to_timed(onset: Fraction, length: Fraction, pitch: int, velocity: int, whole: int = 1) -> TimedNote:
-    """A note in ticks: both ends rounded on their own, so that neighbours still meet; at least one tick long."""
-    start = to_ticks(onset, whole)
-    return TimedNote(start, max(1, to_ticks(onset + length, whole) - start), pitch, velocity)
 
 
 # ------------------------------------------------------------------ tempo
@@ -429,13 +445,17 @@ def perform_timeline(
     whole, bars, sounding = timeline
     quarter = microseconds_per_quarter(choose_tempo(tune, nation, tempo))
     velocities = {accent: round(VELOCITY * accent) for accent in (BAR_ACCENT, BEAT_ACCENT, OTHER_ACCENT)}
-    notes = tuple(
-        to_timed(onset, length, pitch, velocities[accent], whole) for onset, length, pitch, accent, _ in sounding
-    )
+    tick = whole // TICKS_PER_WHOLE
+    half = tick // 2
+    # Both ends are rounded on their own, so that neighbours still meet; a note is at least one tick long.
+    notes = []
+    for onset, length, pitch, accent, _ in sounding:
+        start = (onset + half) // tick
+        notes.append(TimedNote(start, max(1, (onset + length + half) // tick - start), pitch, velocities[accent]))
     header = tune.header
     return Score(
         tune=tune,
-        tracks=(Track(MELODY, nation.programs[0], notes),),
+        tracks=(Track(MELODY, nation.programs[0], tuple(notes)),),
         tempi=(TempoChange(0, quarter),),
         metres=metre_changes(bar_grid(bars, whole), whole),
         keys=_key_changes(bars, whole),

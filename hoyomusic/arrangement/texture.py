@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any, NamedTuple
 
@@ -151,6 +151,7 @@ def pulse(groups: tuple[int, ...], unit: Fraction) -> Texture:
     return Texture("pulse", tuple(bass), tuple(chord))
 
 
+@lru_cache(maxsize=256)
 def drums_for(region: Region, metre: Metre | None) -> Drums:
     """The nation's percussion for a metre; none where it has none."""
     name = None if metre is None else style_of(region.name).drums.get(metre_name(metre, region))

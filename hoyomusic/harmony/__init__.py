@@ -13,15 +13,24 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import lru_cache
 from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
 
 from hoyomusic.harmony.chord import MAJOR, Chord, read_symbol
-from hoyomusic.harmony.tables import DRONES, MINOR_PAIR, MODAL, PENTATONIC, ChordTable, learned_table
+from hoyomusic.harmony.tables import (
+    DRONES,
+    MINOR_PAIR,
+    MODAL,
+    PENTATONIC,
+    ChordTable,
+    learned_table,
+    natural_minor_table,
+)
 from hoyomusic.regions import Region
-from hoyomusic.score import PlayedBar, SoundingNote, Timeline, in_parts, timeline_of
+from hoyomusic.score import LONGEST_PLAYED, PlayedBar, SoundingNote, Timeline, in_parts, timeline_of
 from hoyomusic.tune import NATURAL_SEMITONES, Key, Metre, Tune
 
 __all__ = ["Chord", "ChordSpan", "find_mode", "find_pentatonic", "harmonise", "harmonise_timeline", "read_symbol"]
@@ -66,20 +75,27 @@ def harmonise_timeline(tune: Tune, timeline: Timeline, region: Region) -> list[C
 
 def _merged(spans: Sequence[ChordSpan]) -> list[ChordSpan]:
     merged: list[ChordSpan] = []
-    for span in spans:
-        if merged and merged[-1].chord == span.chord:
-            merged[-1] = merged[-1]._replace(end=span.end)
-        else:
-            merged.append(span)
+    for chord, group in groupby(spans, key=lambda span: span.chord):
+        first, *others = group
+        merged.append(ChordSpan(first.onset, others[-1].end, chord) if others else first)
     return merged
 
 
 def _upper_line(notes: Sequence[SoundingNote]) -> list[SoundingNote]:
     """The highest of the notes that start together."""
-    return [max(group, key=lambda note: note.pitch) for _, group in groupby(notes, key=lambda note: note.onset)]
+    highest: dict[int, SoundingNote] = {}
+    for note in notes:
+        other = highest.setdefault(note.onset, note)
+        if note.pitch > other.pitch:
+            highest[note.onset] = note
+    return list(highest.values())
 
 
 # ------------------------------------------------------------------ slots
+
+
+# Times of a timeline with so many parts are whole numbers that a float64 holds too.
+MOST_EXACT_PARTS = 2**53 // LONGEST_PLAYED
 
 
 class Slot(NamedTuple):
@@ -95,17 +111,21 @@ class Slot(NamedTuple):
 
 def slots_of(bars: Sequence[PlayedBar], whole: int) -> list[Slot]:
     """The slots of some bars; a short bar ends its last slot early, free metre has a slot each half note."""
-    steps = {metre: in_parts(_slot_length(metre), whole) for metre in {bar.metre for bar in bars}}
     found = []
     for bar in bars:
-        middle = bar.length // 2 if bar.metre is None else in_parts(bar.metre.length, whole) // 2
-        offset = 0
-        while offset < bar.length:
-            following = min(offset + steps[bar.metre], bar.length)
-            onset, end = bar.onset + offset, bar.onset + following
-            found.append(Slot(onset, end, bar, offset >= middle, offset == 0, following == bar.length))
-            offset = following
+        found += [
+            Slot(bar.onset + offset, bar.onset + following, bar, second_half, offset == 0, following == bar.length)
+            for offset, following, second_half in _cuts(bar.metre, bar.length, whole)
+        ]
     return found
+
+
+@lru_cache(maxsize=256)
+def _cuts(metre: Metre | None, length: int, whole: int) -> list[tuple[int, int, bool]]:
+    """Where the slots of a bar of `length` begin and end, and whether they lie in its second half."""
+    step = in_parts(_slot_length(metre), whole)
+    middle = length // 2 if metre is None else in_parts(metre.length, whole) // 2
+    return [(offset, min(offset + step, length), offset >= middle) for offset in range(0, length, step)]
 
 
 def _slot_length(metre: Metre | None) -> Fraction:
@@ -171,8 +191,8 @@ def find_mode(key: Key, notes: Sequence[SoundingNote], whole: int = 1) -> tuple[
 def _shares(notes: Sequence[SoundingNote], whole: int) -> np.ndarray:
     """How long each pitch class sounds, in whole notes."""
     share = [0.0] * 12
-    for note in notes:
-        share[note.pitch % 12] += float(note.length / whole)
+    for _, length, pitch, _, _ in notes:
+        share[pitch % 12] += float(length / whole)
     return np.array(share)
 
 
@@ -213,10 +233,8 @@ def _choose(
     if mode in MODAL:
         table = MODAL[mode]
     else:
-        table = learned_table(mode)
         degrees = {(note.pitch - tonic) % 12 for note in notes}
-        if mode == "minor" and 11 not in degrees:
-            table = table.without(7, MAJOR)
+        table = learned_table(mode) if mode == "major" or 11 in degrees else natural_minor_table()
     path = _with_home(table, best_path(table, slots, notes, tonic, whole), notes, tonic, tonic)
     spans = _spans(table, slots, path, tonic)
     if region.name == "Fontaine" and mode in ("major", "minor"):
@@ -237,7 +255,8 @@ def _with_home(table: ChordTable, path: list[int], notes: Sequence[SoundingNote]
 
 
 def _spans(table: ChordTable, slots: Sequence[Slot], path: Sequence[int], tonic: int) -> list[ChordSpan]:
-    return [ChordSpan(slot.onset, slot.end, table.chord(index, tonic)) for slot, index in zip(slots, path, strict=True)]
+    chords = [table.chord(index, tonic) for index in range(len(table.roots))]
+    return [ChordSpan(slot.onset, slot.end, chords[index]) for slot, index in zip(slots, path, strict=True)]
 
 
 def _slot_notes(slots: Sequence[Slot], notes: Sequence[SoundingNote]) -> list[list[SoundingNote]]:
@@ -260,17 +279,16 @@ def best_path(
     """The index of the chord in each slot, by Viterbi; `notes` is one line in order of time."""
     if not slots:
         return []
-    stay = np.eye(len(table.roots), dtype=bool)
-    costs = {place: np.where(stay, 0.0, table.transition + cost) for place, cost in table.change.items()}  # (from, to)
+    costs = {metre: table.costs[_change_name(metre)] for metre in {slot.bar.metre for slot in slots}}
     scores = _slot_scores(table, slots, notes, tonic, whole)
-    total, back = scores[0], []
-    for slot, score in zip(slots[1:], scores[1:], strict=True):
-        step = total[:, None] + costs["bar" if slot.first else _change_name(slot.bar.metre)]
-        back.append(step.argmax(axis=0))
-        total = np.maximum.reduce(step, axis=0) + score
+    steps = np.empty((len(slots) - 1, *table.transition.shape))  # (slot, to, from)
+    total = scores[0]
+    for slot, step, score in zip(slots[1:], steps, scores[1:], strict=True):
+        np.add(total, table.costs["bar"] if slot.first else costs[slot.bar.metre], out=step)
+        total = np.maximum.reduce(step, 1) + score
     path = [int(total.argmax())]
-    for before in reversed(back):
-        path.append(int(before[path[-1]]))
+    for before in reversed(steps.argmax(axis=2).tolist()):
+        path.append(before[path[-1]])
     return path[::-1]
 
 
@@ -278,31 +296,52 @@ def _slot_scores(
     table: ChordTable, slots: Sequence[Slot], notes: Sequence[SoundingNote], tonic: int, whole: int
 ) -> np.ndarray:
     """What speaks for each chord in each slot, (S, K): bias, notes in order of time, place in the phrase, end."""
-    sounding = _slot_notes(slots, notes)
-    most = max(map(len, sounding))
-    # Of each slot's notes: semitones above the tonic; beats within the slot; beats of those that start on a beat, or 0.
-    degrees = np.zeros((most, len(slots)), np.int64)
-    lengths, accents = np.zeros((most, len(slots))), np.zeros((most, len(slots)))
-    beats = {metre: in_parts(_counting_beat(metre), whole) for metre in {slot.bar.metre for slot in slots}}
-    for position, (slot, inside) in enumerate(zip(slots, sounding, strict=True)):
-        beat = beats[slot.bar.metre]
-        for number, (onset, length, pitch, _, on_beat) in enumerate(inside):
-            degrees[number, position] = (pitch - tonic) % 12
-            lengths[number, position] = (min(onset + length, slot.end) - max(onset, slot.onset)) / beat
-            if on_beat and onset >= slot.onset:
-                accents[number, position] = min(1.0, length / beat)
     scores = table.bias + np.zeros((len(slots), 1))
+    if notes:
+        _add_notes(scores, table, slots, notes, tonic, whole)
+    other = table.phrase["other"]
+    places = [
+        (PHRASE_BARS.get(slot.bar.number % 8, "") if slot.bar.number >= 0 else "") + "ab"[slot.second_half]
+        for slot in slots
+    ]
+    scores += np.array([table.phrase.get(place, other) for place in places])
+    scores[[slot.last and slot.bar.section_end for slot in slots]] += table.section_end
+    return scores
+
+
+def _add_notes(
+    scores: np.ndarray,
+    table: ChordTable,
+    slots: Sequence[Slot],
+    notes: Sequence[SoundingNote],
+    tonic: int,
+    whole: int,
+) -> None:
+    """What the notes in each slot say for each chord, added to `scores` (S, K), one after the other in order of time."""
+    beats = {metre: in_parts(_counting_beat(metre), whole) for metre in {slot.bar.metre for slot in slots}}
+    whole_number = np.int64 if whole <= MOST_EXACT_PARTS else object  # objects divide like Python's own, slowly
+    beat = np.array([beats[slot.bar.metre] for slot in slots], whole_number)
+    starts = np.array([slot.onset for slot in slots], whole_number)
+    ends = np.array([slot.end for slot in slots], whole_number)
+    onsets = np.array([note.onset for note in notes], whole_number)
+    lengths = np.array([note.length for note in notes], whole_number)
+    degrees = (np.array([note.pitch for note in notes]) - tonic) % 12
+    on_beat = np.array([note.on_beat for note in notes])
+    stops = onsets + lengths
+    # The notes of a slot: from the first that has not ended before it to the last that begins in it.
+    first = np.searchsorted(np.maximum.accumulate(stops), starts, "right")
+    count = np.searchsorted(onsets, ends) - first
+    order = np.arange(max(0, count.max()))[:, None]  # (N, S): the notes of each slot by their number, or none
+    inside = order < count
+    which = np.minimum(first + order, len(notes) - 1)
+    # Beats within the slot; beats of those that start on a beat, or 0.
+    sounding = np.where(inside, (np.minimum(stops[which], ends) - np.maximum(onsets[which], starts)) / beat, 0.0)
+    counted = inside & on_beat[which] & (onsets[which] >= starts)
+    accents = np.where(counted, np.minimum(1.0, lengths[which] / beat), 0.0)
     length_weight, beat_weight = table.length_weight.T, table.beat_weight.T
-    for each, length, accent in zip(degrees, lengths, accents, strict=True):
+    for each, length, accent in zip(degrees[which], sounding.astype(float), accents.astype(float), strict=True):
         scores += length_weight[each] * length[:, None]
         scores += beat_weight[each] * accent[:, None]
-    other = table.phrase["other"]
-    for position, slot in enumerate(slots):
-        place = PHRASE_BARS.get(slot.bar.number % 8, "") if slot.bar.number >= 0 else ""
-        scores[position] += table.phrase.get(place + "ab"[slot.second_half], other)
-        if slot.last and slot.bar.section_end:
-            scores[position] += table.section_end
-    return scores
 
 
 def _drone(slots: Sequence[Slot], notes: Sequence[SoundingNote], tonic: int, nation: str) -> list[ChordSpan]:

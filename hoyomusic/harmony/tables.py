@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from typing import NamedTuple
 
@@ -36,6 +36,12 @@ class ChordTable:
         """Chord number `index` over a tonic given as pitch class."""
         root = (tonic + self.roots[index]) % 12
         return Chord(root, self.intervals[index], root)
+
+    @cached_property
+    def costs(self) -> dict[str, np.ndarray]:
+        """Place -> what a step from chord to chord adds there, (to, from): nothing where the chord stays."""
+        stay = np.eye(len(self.roots), dtype=bool)
+        return {place: np.where(stay, 0.0, self.transition + cost).T.copy() for place, cost in self.change.items()}
 
     def without(self, root: int, intervals: tuple[int, ...]) -> ChordTable:
         """The table without one of its chords."""
@@ -73,6 +79,12 @@ def learned_table(mode: str) -> ChordTable:
         np.array(data["transition"]),
         data["change"],
     )
+
+
+@cache
+def natural_minor_table() -> ChordTable:
+    """The learned table for minor without the major dominant, whose third is the raised seventh."""
+    return learned_table("minor").without(7, MAJOR)
 
 
 class Rule(NamedTuple):

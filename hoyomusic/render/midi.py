@@ -8,8 +8,9 @@ which leaves instruments two seconds to fade. The score keeps ticks as the file 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
-from functools import lru_cache
+from itertools import chain
+
+import numpy as np
 
 from hoyomusic.score import TICKS_PER_QUARTER, Score, Track
 from hoyomusic.text import printable
@@ -35,11 +36,15 @@ TICK_BITS, PITCH_BITS = 14, 7
 
 def to_bytes(score: Score) -> bytes:
     """The MIDI file; the same score gives the same bytes."""
-    last = max([score.end_tick, *(note.end_ticks for track in score.tracks for note in track.notes)])
+    parts = [_note_table(track) for track in score.tracks]
+    last = max([score.end_tick, *(int((notes[0] + notes[1]).max()) for notes in parts if notes.size)])
     tail = round(TAIL_SECONDS * 1_000_000 / score.tempi[-1].microseconds_per_quarter * TICKS_PER_QUARTER)
     goal = max([last, *(change.tick for change in (*score.tempi, *score.metres, *score.keys))]) + tail
     tracks = [_conductor(score, goal)]
-    tracks += [_part(track, CHANNELS[number % len(CHANNELS)], goal) for number, track in enumerate(score.tracks)]
+    tracks += [
+        _part(track, notes, CHANNELS[number % len(CHANNELS)], goal)
+        for number, (track, notes) in enumerate(zip(score.tracks, parts, strict=True))
+    ]
     header = struct.pack(">4sLHHH", b"MThd", 6, 1, len(tracks), TICKS_PER_QUARTER)
     return header + b"".join(struct.pack(">4sL", b"MTrk", len(track)) + track for track in tracks)
 
@@ -72,7 +77,12 @@ def _conductor(score: Score, goal: int) -> bytes:
     )
 
 
-def _part(track: Track, channel: int, goal: int) -> bytes:
+def _note_table(track: Track) -> np.ndarray:
+    """Onset, duration, pitch and velocity (4, N) of a track's notes."""
+    return np.fromiter(chain.from_iterable(track.notes), np.int64, 4 * len(track.notes)).reshape(-1, 4).T
+
+
+def _part(track: Track, notes: np.ndarray, channel: int, goal: int) -> bytes:
     """One part's track. Of events of one tick ends come before starts of the same pitch, lower pitches first."""
     if track.is_drum:
         channel = DRUM_CHANNEL
@@ -83,29 +93,36 @@ def _part(track: Track, channel: int, goal: int) -> bytes:
             *(0, PAN_CONTROL, track.pan),
         )
     )
-    starts = [onset << TICK_BITS | pitch << PITCH_BITS | velocity for onset, _, pitch, velocity in track.notes]
-    ends = [onset + duration << TICK_BITS | pitch << PITCH_BITS for onset, duration, pitch, _ in track.notes]
-    moments = sorted(starts + ends)
-    notes = b"".join(_note_events(moments))
-    if notes:  # the status byte stands once, behind the first delta time; all later events run on under it
-        first = len(variable_length(moments[0] >> TICK_BITS))
-        notes = notes[:first] + bytes((NOTE_ON | channel,)) + notes[first:]
-    last = moments[-1] >> TICK_BITS if moments else 0
+    events, last = _note_events(notes, NOTE_ON | channel)
     name = b"\0" + _meta(TRACK_NAME, track.name.encode(CHARSET)) if track.name else b""
-    return name + setting + notes + variable_length(goal - last) + _meta(END_OF_TRACK)
+    return name + setting + events + variable_length(goal - last) + _meta(END_OF_TRACK)
 
 
-def _note_events(moments: Iterable[int]) -> Iterable[bytes]:
-    """Delta time, pitch and velocity (0: the end) of notes' starts and ends, told in order as one number each."""
-    before = 0
-    for moment in moments:
-        yield _note_event(moment - before)
-        before = moment >> TICK_BITS << TICK_BITS
+def _note_events(notes: np.ndarray, status: int) -> tuple[bytes, int]:
+    """The events of a table of notes, each with its delta time, pitch and velocity (0: the end); and the last's tick.
 
-
-@lru_cache(maxsize=8192)
-def _note_event(moment: int) -> bytes:
-    return variable_length(moment >> TICK_BITS) + bytes((moment >> PITCH_BITS & 0x7F, moment & 0x7F))
+    The status byte stands once, behind the first delta time: all later events run on under it.
+    """
+    if not notes.size:
+        return b"", 0
+    onset, duration, pitch, velocity = notes
+    places = onset << TICK_BITS | pitch << PITCH_BITS
+    moments = np.sort(np.concatenate((places | velocity, places + (duration << TICK_BITS))))
+    ticks = moments >> TICK_BITS
+    deltas = ticks.copy()
+    deltas[1:] -= ticks[:-1]
+    # As `variable_length`, for all events at once: a row each, where groups above the highest are not written.
+    groups = len(variable_length(int(deltas.max())))
+    remaining = deltas[:, None] >> 7 * np.arange(groups - 1, -1, -1)
+    rows = np.empty((len(moments), groups + 2), np.uint8)
+    rows[:, :groups] = remaining & 0x7F | np.repeat((0x80, 0), (groups - 1, 1))
+    rows[:, groups] = moments >> PITCH_BITS & 0x7F
+    rows[:, groups + 1] = moments & 0x7F
+    written = np.ones(rows.shape, bool)
+    written[:, : groups - 1] = remaining[:, :-1] > 0
+    events = rows[written].tobytes()
+    first = len(variable_length(int(ticks[0])))
+    return events[:first] + bytes((status,)) + events[first:], int(ticks[-1])
 
 
 def _meta(kind: int, data: bytes = b"") -> bytes:
