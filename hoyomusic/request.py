@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from hoyomusic.abc.fields import read_key, write_key
 from hoyomusic.errors import AbcError, UsageError
 from hoyomusic.grammar import Wish
 from hoyomusic.regions import find_region
@@ -109,6 +108,8 @@ def check_seed(seed: int) -> None:
 
 def read_wished_key(text: str) -> Key:
     """A key as ABC writes it; raises UsageError for what is no key, or no key to write a tune in."""
+    from hoyomusic.abc.fields import read_key
+
     try:
         key = read_key(text.strip()).key
     except AbcError as error:
@@ -190,5 +191,7 @@ def read_options(words: list[str]) -> dict[str, Any]:
 
 def _describe_key(request: Request) -> str:
     """The key in one word. A major that was named is more than a key note (see `Request.names_mode`)."""
+    from hoyomusic.abc.fields import write_key
+
     key = read_wished_key(request.key)
     return f"{key.tonic}maj" if request.names_mode and key.mode == "major" else write_key(key)

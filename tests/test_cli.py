@@ -184,6 +184,24 @@ class TestConsole:
             "蒙德                         16",
         ]
 
+    @pytest.mark.parametrize("rows", [
+        [("Jig", "8")],
+        [("Reel [b] :smile:", ""), ("", "1,600")],
+        [("a b  c" * 30, "2")],
+        [("long enough to be folded " * 12, "3"), ("x" * 300, "4")],
+        [("蒙德", "16"), ("Jig", "8")],
+    ])  # fmt: skip
+    def test_a_table_in_a_pipe_is_as_rich_sets_it(
+        self, rows: list[tuple[str, str]], capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        speaking.show_table(("title", "bars"), rows, ("bars",))
+        shown = capfd.readouterr().out
+        table = speaking.new_table("title", "bars", numbers=("bars",))
+        for row in rows:
+            table.add_row(*row)
+        speaking.output().print(table)
+        assert shown == capfd.readouterr().out
+
 
 def test_regions_table(hoyo: Hoyo) -> None:
     said = hoyo("regions")

@@ -8,7 +8,7 @@ import os
 import sys
 import traceback
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -106,6 +106,26 @@ def new_table(*columns: str, numbers: tuple[str, ...] = ()) -> Table:
     for column in columns:
         table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
     return table
+
+
+def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: tuple[str, ...]) -> None:
+    """A table of `new_table` on stdout, where each column is as wide as its widest cell.
+
+    In a pipe the lines are made here if that is all: rich, which makes the same, is longer imported than a tune made.
+    """
+    lines = [columns, *rows]
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    fits = sum(widths) + 2 * (len(widths) - 1) <= PIPE_WIDTH
+    if sys.stdout.isatty() or not fits or not all(cell.isascii() for cells in rows for cell in cells):
+        table = new_table(*columns, numbers=numbers)
+        for cells in rows:
+            table.add_row(*cells)
+        output().print(table)
+        return
+    for cells in lines:
+        aligned = zip(columns, cells, widths, strict=True)
+        line = "  ".join(cell.rjust(width) if name in numbers else cell.ljust(width) for name, cell, width in aligned)
+        print(line, flush=True)
 
 
 @contextmanager

@@ -8,13 +8,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hoyomusic.cli.console import new_table, output, tune_progress, write_json
+from hoyomusic.cli.console import output, show_table, tune_progress, write_json
 from hoyomusic.text import printable
-from hoyomusic.vocab import count_bars
 
 if TYPE_CHECKING:
     from hoyomusic.score import Score
 
+COLUMNS, NUMBERS = ("title", "key", "metre", "bars", "seconds", "files"), ("bars", "seconds")
 TITLE_WIDTH = 40
 # Faults of a tune that are told one by one.
 FAULTS_SHOWN = 5
@@ -32,7 +32,7 @@ class Report:
         self.as_json = as_json
         self._total = total
         self._stack = ExitStack()
-        self._table = new_table("title", "key", "metre", "bars", "seconds", "files", numbers=("bars", "seconds"))
+        self._rows: list[tuple[str, ...]] = []
         self._faults: list[str] = []
 
     def __enter__(self) -> Report:
@@ -41,14 +41,15 @@ class Report:
 
     def __exit__(self, *error: object) -> None:
         self._stack.close()
-        if not self.as_json and self._table.row_count:
-            console = output()
-            console.print(self._table)
-            for fault in self._faults:
-                console.print(fault)
+        if self._rows:
+            show_table(COLUMNS, self._rows, NUMBERS)
+        for fault in self._faults:
+            output().print(fault)
 
     def add(self, score: Score, files: Sequence[Path], more: dict[str, Any] | None = None) -> None:
         """A tune, as it is played, and its files; `more` is what only JSON tells."""
+        from hoyomusic.vocab import count_bars
+
         self._advance()
         tune = score.tune
         bars = count_bars(tune)
@@ -63,7 +64,7 @@ class Report:
             return
         shown = printable(title, TITLE_WIDTH)
         paths = printable(list_files(names), LONGEST_PATHS)
-        self._table.add_row(shown, key, metre, str(bars), f"{seconds:.1f}", paths)
+        self._rows.append((shown, key, metre, str(bars), f"{seconds:.1f}", paths))
         self._faults += [f"{shown}, {fault}" for fault in faults[:FAULTS_SHOWN]]
         if len(faults) > FAULTS_SHOWN:
             self._faults.append(f"{shown}: {len(faults) - FAULTS_SHOWN:,} more faults; --json tells all")

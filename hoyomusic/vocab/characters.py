@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from hoyomusic import abc
 from hoyomusic.errors import AbcError, TuneError, VocabularyError
 from hoyomusic.tune import Header, Tune
 from hoyomusic.vocab import VERSION, Vocabulary
@@ -65,6 +64,8 @@ class CharacterVocabulary:
 
         Raises VocabularyError for the first character that has no id.
         """
+        from hoyomusic import abc
+
         try:
             text = abc.write(replace(tune, header=Header())) + "\n"
         except TuneError as error:
@@ -76,6 +77,8 @@ class CharacterVocabulary:
 
     def decode(self, ids: Iterable[int]) -> Tune:
         """The tune of a sequence of ids, the inverse of `encode`; raises VocabularyError where they are none."""
+        from hoyomusic import abc
+
         try:
             return abc.parse_one("".join(self.names[index] for index in ids))
         except AbcError as error:
