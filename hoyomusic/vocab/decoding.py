@@ -4,16 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
-from functools import cache
+from functools import lru_cache
 
 from hoyomusic.errors import VocabularyError
 from hoyomusic.tune import LETTERS, Bar, Key, Metre, Note, Pitch, Tune, height
 from hoyomusic.vocab.tokens import TICKS_PER_WHOLE, Kind, Relative, Token
 
 
-@cache
-def _length_of(ticks: int) -> Fraction:
-    return Fraction(ticks, TICKS_PER_WHOLE)
+@lru_cache(maxsize=4096)
+def _note_in(key: Key | None, relative: Relative, ticks: int) -> Note:
+    """A note, or a rest, of so many ticks: tunes are made of few different ones."""
+    return Note(() if relative is None else (_pitch_in(key, relative),), Fraction(ticks, TICKS_PER_WHOLE))
+
+
+@lru_cache(maxsize=4096)
+def _pitch_in(key: Key | None, relative: tuple[int, int]) -> Pitch:
+    """The pitch that a relative one is in a key; raises AttributeError where there is no key."""
+    octave, letter = divmod(key.tonic_pitch.diatonic + relative[0], 7)
+    accidental = key.signature.get(LETTERS[letter], 0) + relative[1]
+    if abs(accidental) > 2:
+        return Pitch.from_midi(Pitch(LETTERS[letter], accidental, octave).midi)
+    return Pitch(LETTERS[letter], accidental, octave)
 
 
 class Decoder:
@@ -27,8 +38,7 @@ class Decoder:
         self.first_key: Key | None = None
         self.first_metre: Metre | None = None
         self.tonic: tuple[str, int] | None = None
-        self.length: Fraction | None = None
-        self._pitches: dict[tuple[int, int], Pitch] = {}  # those that the present key has made of relative ones
+        self.ticks: int | None = None
         self._begin_bar()
 
     def _begin_bar(self) -> None:
@@ -60,10 +70,10 @@ class Decoder:
     def _take(self, token: Token) -> None:
         match token.kind:
             case Kind.NOTE:
-                self.length = _length_of(token.ticks)
+                self.ticks = token.ticks
                 self._add_note(token.value)
             case Kind.LENGTH:
-                self.length = _length_of(token.ticks)
+                self.ticks = token.ticks
             case Kind.PITCH:
                 self._add_note(token.value)
             case Kind.BAR | Kind.DOUBLE | Kind.CLOSE | Kind.FINAL:
@@ -72,7 +82,6 @@ class Decoder:
                 self.tonic = token.value
             case Kind.MODE:
                 self.key = Key(*self.tonic, token.value)
-                self._pitches = {}
                 if self.first_key is None:
                     self.first_key = self.key
                 else:
@@ -93,29 +102,14 @@ class Decoder:
                 self.notes[-1] = Note(last.pitches, last.length, last.pitches)
 
     def _add_note(self, relative: Relative) -> None:
-        pitches = () if relative is None else (self._absolute(relative),)
+        if self.ticks is None:
+            raise TypeError("a pitch before any length")
+        note = _note_in(self.key, relative, self.ticks)
         if self.joining:
             last = self.notes.pop()
-            pitches = tuple(sorted(last.pitches + pitches, key=height))
-            self.notes.append(Note(pitches, last.length))
+            note = Note(tuple(sorted(last.pitches + note.pitches, key=height)), last.length)
             self.joining = False
-        elif self.length is None:
-            raise TypeError("a pitch before any length")
-        else:
-            self.notes.append(Note(pitches, self.length))
-
-    def _absolute(self, relative: tuple[int, int]) -> Pitch:
-        found = self._pitches.get(relative)
-        if found is None:
-            found = self._pitches[relative] = self._sounding(relative)
-        return found
-
-    def _sounding(self, relative: tuple[int, int]) -> Pitch:
-        octave, letter = divmod(self.key.tonic_pitch.diatonic + relative[0], 7)
-        accidental = self.key.signature.get(LETTERS[letter], 0) + relative[1]
-        if abs(accidental) > 2:
-            return Pitch.from_midi(Pitch(LETTERS[letter], accidental, octave).midi)
-        return Pitch(LETTERS[letter], accidental, octave)
+        self.notes.append(note)
 
     def _end_bar(self, token: Token) -> None:
         closes = token.value if token.kind is Kind.CLOSE else 0
