@@ -29,11 +29,11 @@ class LibraryHook(BuildHookInterface):
         compiler = find_compiler()
         if compiler is None:
             return
-        done = subprocess.run(
-            [*compiler, *FLAGS, "-o", str(library), *map(str, sorted(library.parent.glob("*.c")))],
-            capture_output=True,
-            text=True,
-        )
+        command = [*compiler, *FLAGS, "-o", str(library), *map(str, sorted(library.parent.glob("*.c")))]
+        for kinds in ([], ["-DHOYO_AVX2_ONLY"]):  # older compilers do not know the newest processors
+            done = subprocess.run([*command, *kinds], capture_output=True, text=True)
+            if not done.returncode:
+                break
         if done.returncode:
             library.unlink(missing_ok=True)
             self.app.display_warning(f"what is in C was not compiled, Python takes its place: {done.stderr}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ import torch
 
 from hoyomusic.errors import GenerationError
 from hoyomusic.model import HoyoMusicLSTM
-from hoyomusic.native import find_library
+from hoyomusic.native import MULTIPLIERS, find_library
 from hoyomusic.runtime import NativeRuntime, NumpyRuntime, OnnxRuntime, Runtime, Step, container, fold, run_step
 from hoyomusic.runtime.graph import write_graph
 from hoyomusic.runtime.native import TABLE_REACH, fits, make_tables
@@ -60,6 +60,16 @@ def make_inputs(sizes: ModelConfig, rows: int, steps: int) -> list[tuple[np.ndar
     region = numbers.integers(sizes.regions, size=rows)
     ids, clock = (numbers.integers(count, size=(steps, rows)) for count in (sizes.vocabulary, sizes.clocks))
     return [(ids[step], region, clock[step], recall[step]) for step in range(steps)]
+
+
+@pytest.fixture(params=MULTIPLIERS)
+def multiplier(request: pytest.FixtureRequest) -> Iterator[int]:
+    """Products as each kind of processor adds them, where this is one of them."""
+    library = find_library()
+    if library is None or not library.hoyo_multiply_as(request.param):
+        pytest.skip("this processor has no such instruction")
+    yield request.param
+    next(kind for kind in MULTIPLIERS if library.hoyo_multiply_as(kind))
 
 
 def walk(engine: Runtime, inputs: list[tuple[np.ndarray, ...]]) -> np.ndarray:
@@ -112,6 +122,7 @@ def test_a_row_alone_equals_the_same_row_in_any_batch(engine: Callable[[Step], R
     [SIZES, ModelConfig(31, 2, 5, embedding=64, hidden=32, layers=1), ModelConfig(33, 2, 5, 96, 64, 2, recalls=1)],
 )
 @pytest.mark.parametrize("rows", [1, 2, 5])
+@pytest.mark.usefixtures("multiplier")
 def test_in_c_it_is_the_same_bit_for_bit(sizes: ModelConfig, rows: int) -> None:
     step, inputs = make_step(sizes, int8=True), make_inputs(sizes, rows, 100)
     assert fits(step)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 LIBRARY = "library.bin"
 VERSION = 2
+# The kinds of processors that products are written for (see step.c), the quickest first; each here has the last.
+MULTIPLIERS = (2, 1, 0)
 
 POINTER = ctypes.c_void_p
 _NUMBER = ctypes.c_int64
@@ -44,6 +46,8 @@ def find_library() -> ctypes.CDLL | None:
     ):
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
+    # The quickest way to multiply that this processor has: all give the same.
+    next(kind for kind in MULTIPLIERS if library.hoyo_multiply_as(kind))
     return library
 
 

@@ -39,49 +39,50 @@ EXPORTED int hoyo_version(void) { return __builtin_cpu_supports("avx2") ? HOYO_V
 
 #define LOAD(place) _mm256_load_si256((const __m256i *)(place))
 
-AVX2 static inline __m256i add_products(__m256i sums, __m256i inputs, __m256i weights) {
-    return _mm256_add_epi32(sums, _mm256_madd_epi16(_mm256_maddubs_epi16(inputs, weights), _mm256_set1_epi16(1)));
-}
-
 /* The sums within each of four registers, side by side. */
 AVX2 static inline __m128i add_across(__m256i a, __m256i b, __m256i c, __m256i d) {
     __m256i four = _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d));
     return _mm_add_epi32(_mm256_castsi256_si128(four), _mm256_extracti128_si256(four, 1));
 }
 
-/* sums (B, columns) of inputs (B, width) times a matrix laid out in blocks of 4 columns x 32 inputs, column by column,
- * so that memory is read in one line; the weights of four columns stay in the nearest cache for all rows. */
-AVX2 static void multiply(const uint8_t *inputs, const int8_t *matrix, int32_t *sums, int batch, int width, int columns) {
-    for (int column = 0; column < columns; column += 4) {
-        const int8_t *weights = matrix + (size_t)column * width;
-        int row = 0;
-        for (; row + 1 < batch; row += 2) {
-            const uint8_t *first = inputs + (size_t)row * width, *second = first + width;
-            __m256i a = _mm256_setzero_si256(), b = a, c = a, d = a, e = a, f = a, g = a, h = a;
-            for (int place = 0; place < width; place += 32) {
-                const int8_t *block = weights + 4 * place;
-                __m256i x = LOAD(first + place), y = LOAD(second + place);
-                __m256i u = LOAD(block), v = LOAD(block + 32), w = LOAD(block + 64), z = LOAD(block + 96);
-                a = add_products(a, x, u), b = add_products(b, x, v), c = add_products(c, x, w), d = add_products(d, x, z);
-                e = add_products(e, y, u), f = add_products(f, y, v), g = add_products(g, y, w), h = add_products(h, y, z);
-            }
-            _mm_storeu_si128((__m128i *)(sums + (size_t)row * columns + column), add_across(a, b, c, d));
-            _mm_storeu_si128((__m128i *)(sums + (size_t)(row + 1) * columns + column), add_across(e, f, g, h));
-        }
-        if (row < batch) {
-            const uint8_t *given = inputs + (size_t)row * width;
-            __m256i a = _mm256_setzero_si256(), b = a, c = a, d = a;
-            for (int place = 0; place < width; place += 32) {
-                const int8_t *block = weights + 4 * place;
-                __m256i x = LOAD(given + place);
-                _mm_prefetch((const char *)block + AHEAD, _MM_HINT_NTA);
-                _mm_prefetch((const char *)block + AHEAD + 64, _MM_HINT_NTA);
-                a = add_products(a, x, LOAD(block)), b = add_products(b, x, LOAD(block + 32));
-                c = add_products(c, x, LOAD(block + 64)), d = add_products(d, x, LOAD(block + 96));
-            }
-            _mm_storeu_si128((__m128i *)(sums + (size_t)row * columns + column), add_across(a, b, c, d));
-        }
+AVX2 static inline __m256i add_products(__m256i sums, __m256i inputs, __m256i weights) {
+    return _mm256_add_epi32(sums, _mm256_madd_epi16(_mm256_maddubs_epi16(inputs, weights), _mm256_set1_epi16(1)));
+}
+
+#define TARGET "avx2"
+#define MULTIPLY multiply_avx2
+#define ADD_PRODUCTS add_products
+#include "multiply.h"
+
+/* Processors that add products of bytes in one instruction have it under one of two names. */
+#ifndef HOYO_AVX2_ONLY
+#define TARGET "avx512vnni,avx512vl"
+#define MULTIPLY multiply_avx512_vnni
+#define ADD_PRODUCTS _mm256_dpbusd_epi32
+#include "multiply.h"
+
+#define TARGET "avx2,avxvnni"
+#define MULTIPLY multiply_avx_vnni
+#define ADD_PRODUCTS _mm256_dpbusd_avx_epi32
+#include "multiply.h"
+#endif
+
+static void (*multiply)(const uint8_t *, const int8_t *, int32_t *, int, int, int) = multiply_avx2;
+
+/* Multiplies from now on as one kind of processor can: 0 AVX2, 1 AVX512-VNNI, 2 AVX-VNNI. Whether this one is of it. */
+EXPORTED int hoyo_multiply_as(int kind) {
+    if (kind == 0) multiply = multiply_avx2;
+#ifndef HOYO_AVX2_ONLY
+    if (kind == 1 && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vl")) {
+        multiply = multiply_avx512_vnni;
+        return 1;
     }
+    if (kind == 2 && __builtin_cpu_supports("avxvnni")) {
+        multiply = multiply_avx_vnni;
+        return 1;
+    }
+#endif
+    return kind == 0;
 }
 
 /* Entries of a table for eight arguments in steps; what lies beyond its reach gets its ends. */
