@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import runpy
@@ -148,14 +149,15 @@ def test_all_ways_to_start_it_are_one(
     start: Path | str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["hoyo", "--version"])
-    # A program that ends leaves both as they are: here others come behind it.
+    # A program that ends leaves these as they are: here others come behind it.
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-    before = signal.getsignal(signal.SIGINT)
+    before, thresholds = signal.getsignal(signal.SIGINT), gc.get_threshold()
     try:
         with pytest.raises(SystemExit) as ending:
             (runpy.run_path if isinstance(start, Path) else runpy.run_module)(str(start), run_name="__main__")
     finally:
         signal.signal(signal.SIGINT, before)
+        gc.set_threshold(*thresholds)
     assert ending.value.code == 0
     assert capfd.readouterr().out == f"hoyomusic {__version__}\n"
 

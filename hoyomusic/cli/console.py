@@ -168,6 +168,14 @@ def count_progress() -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
+def spare_threads() -> None:
+    """Called before numpy is imported: no thread for each core, unless the user says so.
+
+    They wait for work in a loop, and a tune has none for them: what is multiplied of it is too little to share.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
 def given(**options: Any) -> dict[str, Any]:
     """The options that were given: for the others the callee knows what is best."""
     return {name: value for name, value in options.items() if value is not None}

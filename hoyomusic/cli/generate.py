@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hoyomusic.cli.console import examples, given, note, say, warn
+from hoyomusic.cli.console import examples, given, note, say, spare_threads, warn
 from hoyomusic.cli.convert import find_converted
 from hoyomusic.cli.report import Report
 from hoyomusic.cli.sources import read_tune
@@ -86,6 +86,7 @@ def generate(
 
     The default model learned from tunes some of which allow non-commercial use only: so do its tunes.
     """
+    spare_threads()
     from hoyomusic.export import SUFFIX
     from hoyomusic.generator import HoyoMusicGenerator, Request
     from hoyomusic.render import SUFFIXES

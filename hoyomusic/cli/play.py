@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from hoyomusic.cli.console import examples, given, note, write_json
+from hoyomusic.cli.console import examples, given, note, spare_threads, write_json
 from hoyomusic.cli.generate import SEEDS_DRAWN
 from hoyomusic.errors import UsageError
 from hoyomusic.regions import find_region
@@ -56,6 +56,7 @@ def play(
 
     The tunes are those that `hoyo generate` writes for the same seed and options.
     """
+    spare_threads()
     from hoyomusic import playing
     from hoyomusic.generator import HoyoMusicGenerator
     from hoyomusic.request import Request
