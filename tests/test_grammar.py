@@ -15,7 +15,7 @@ from hypothesis import strategies
 
 from hoyomusic.errors import UsageError
 from hoyomusic.grammar import CLOCKS, FORMS, Grammar, Phase, Wish, clock_of, clocks
-from hoyomusic.grammar.notes import ROW_WEIGHT, build_notes
+from hoyomusic.grammar.notes import CHOICES_WEIGHT, build_notes
 from hoyomusic.tune import Bar, Key, Metre, Tune
 from hoyomusic.vocab import LAYOUTS, Vocabulary
 from hoyomusic.vocab.tokens import TICKS_PER_WHOLE, Kind
@@ -262,7 +262,7 @@ def test_tables_are_bounded_and_may_be_renewed_under_way(monkeypatch: pytest.Mon
     expected = walk(grammar, 3)
     monkeypatch.setattr("hoyomusic.grammar.notes.MOST_KEPT", 50)
     assert walk(grammar, 3) == expected
-    assert build_notes(VOCABULARIES["fused"]).store.kept < 50 + 2 + ROW_WEIGHT
+    assert build_notes(VOCABULARIES["fused"]).store.kept < 50 + 2 + CHOICES_WEIGHT
     states = [grammar.start() for _ in range(8)]
     for step in range(80):
         masks = grammar.masks(states)

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from hoyomusic.grammar.budget import Budget
-from hoyomusic.grammar.clock import CLOCKS, clock_of, clocks
+from hoyomusic.grammar.clock import CLOCKS, clock_of, clock_of_bar, clocks
 from hoyomusic.grammar.notes import AMPLE, Frame, Node, Place, build_notes
 from hoyomusic.grammar.sections import Sections
 from hoyomusic.grammar.state import FORMS, NEVER, Phase, State, Wish
@@ -35,6 +35,10 @@ from hoyomusic.vocab.tokens import BAR_ENDS, Kind, Token
 
 if TYPE_CHECKING:
     import numpy as np
+
+# A member of an enumeration costs more to name than a bar line that is taken: these are named at each.
+BAR, DOUBLE, CLOSE, FINAL, OPEN, MODE = Kind.BAR, Kind.DOUBLE, Kind.CLOSE, Kind.FINAL, Kind.OPEN, Kind.MODE
+OPENING, OPENED = Phase.OPENING, Phase.OPENED
 
 
 class Grammar:
@@ -85,8 +89,7 @@ class Grammar:
 
     def mask(self, state: State) -> np.ndarray:
         """Which ids may come next, as read-only bool (vocabulary,); never all false before the tune is done."""
-        node = self._node(state)
-        mask = node.store.table[node.row]
+        mask = self.masks([state])[0]
         mask.flags.writeable = False
         return mask
 
@@ -99,20 +102,18 @@ class Grammar:
 
     def masks(self, states: Sequence[State]) -> np.ndarray:
         """`mask` of each state, as bool (states, vocabulary)."""
-        if len(states) == 1:
-            return self.mask(states[0])[None]
-        nodes = [self._node(state) for state in states]
-        store = self._notes.store
-        if any(node.store is not store for node in nodes):  # the store was renewed on the way
-            nodes = [self._node(state) for state in states]
-            store = self._notes.store
-        return store.table[[node.row for node in nodes]]
+        import numpy as np
+
+        masks = np.zeros((len(states), len(self.vocabulary)), bool)
+        for mask, state in zip(masks, states, strict=True):
+            mask[self.choices(state)] = True
+        return masks
 
     def _node(self, state: State) -> Node:
         """The node whose mask holds for a state: its own, or within a return the one id that is due."""
         notes = self._notes
         if state.returned >= 0:
-            return notes.known(notes.node(Place(Phase.OPENED, state.returning[state.returned : state.returned + 1])))
+            return notes.known(notes.node(Place(OPENED, state.returning[state.returned : state.returned + 1])))
         node = state.node
         if node.choices is None or node.store is not notes.store:
             node = state.node = notes.known(node)
@@ -160,7 +161,7 @@ class Grammar:
 
     def clock(self, state: State) -> int:
         """The clock id that goes into the model together with the id that was taken last."""
-        return clock_of(state.node.place.position, state.bar_in_section, state.bars_left)
+        return state.node.sixteenth + clock_of_bar(state.bar_in_section, state.bars_left)
 
     # ------------------------------------------------------------------ tokens that are no note's
 
@@ -175,7 +176,7 @@ class Grammar:
     def _take_mode(self, state: State, token: Token) -> Place:
         state.mode = token.value
         if state.full:
-            return self._open_bar(state, Kind.MODE)
+            return self._open_bar(state, MODE)
         return Place(Phase.METRE, self._metres(state))
 
     def _take_metre(self, state: State, token: Token) -> Place:
@@ -188,7 +189,7 @@ class Grammar:
         else:
             state.bars_left, state.counting = self._budget.first_count(state, state.taken)
         state.tokens_at_body = state.taken
-        return self._begin_bar(state, Kind.BAR)
+        return self._begin_bar(state, BAR)
 
     def _take_open(self, state: State, token: Token) -> Place:
         if not state.section_start:
@@ -196,7 +197,7 @@ class Grammar:
         state.section_start, state.repeat_open, state.bar_in_section = True, True, 0
         if self._returns and state.sections == 0:
             state.trail, state.first_tokens = (), 0
-        return self._open_bar(state, Kind.OPEN)
+        return self._open_bar(state, OPEN)
 
     def _take_ending(self, state: State, token: Token) -> Place:
         if 1 in token.value:
@@ -220,14 +221,14 @@ class Grammar:
         state.section_bars += 1
         if state.upbeat < 0:
             state.upbeat = 0
-        state.section_start = kind != Kind.BAR
+        state.section_start = kind != BAR
         if state.section_start:
             state.bar_in_section = 0
             if state.ending == 1:
                 state.ending = 2
             else:
                 self._end_section(state)
-        if kind == Kind.FINAL or (kind == Kind.CLOSE and state.bars_left <= 0):
+        if kind == FINAL or (kind == CLOSE and state.bars_left <= 0):
             return Place(Phase.ENDING, (self._tables.end,))
         return self._begin_bar(state, kind)
 
@@ -238,6 +239,8 @@ class Grammar:
 
     def _tonics(self, state: State) -> tuple[int, ...]:
         """Key notes that have a mode to go with."""
+        if not state.full:
+            return tuple(index for tonic, index in self._tables.tonics.items() if self._modes_on[tonic])
         return tuple(index for tonic, index in self._tables.tonics.items() if self._modes(state, tonic))
 
     def _modes(self, state: State, tonic: tuple[str, int]) -> tuple[int, ...]:
@@ -282,83 +285,93 @@ class Grammar:
     # ------------------------------------------------------------------ bars
 
     def _begin_bar(self, state: State, behind: Kind) -> Place:
-        state.bars_left = max(state.bars_left, 1)
+        if state.bars_left < 1:
+            state.bars_left = 1
         if self._budget is not None:
             self._budget.forecast(state)
         if state.section_start and not state.ending:
             self._sections.plan(state)
-            if state.sections == 2 and self.wish.form == "AABA" and state.returning:
+            if state.sections == 2 and self._returns and state.returning:
                 self._begin_return(state)
         return self._open_bar(state, behind)
 
     def _open_bar(self, state: State, behind: Kind) -> Place:
         """The place at a bar's start, `behind` a bar line or a sign, with the frame that its notes keep to."""
-        before = state.node.place
-        signs, must = self._signs(state, behind)
-        frame, least, most = self._frame(state)
-        state.watched = NEVER
-        if most is not None and most > AMPLE:
-            state.watched, most = state.taken + most - AMPLE, None
-        phase = Phase.OPENING if behind in BAR_ENDS else Phase.OPENED
-        position = state.full - state.upbeat if state.in_upbeat else 0
-        return Place(
-            phase, signs, frame, position, 0, 0, before.length, before.pitch, before.tied, 0, False, False,
-            must, least, most,
-        )  # fmt: skip
-
-    def _signs(self, state: State, behind: Kind) -> tuple[tuple[int, ...], bool]:
-        """The signs that may come next, `behind` a bar line or a sign, and whether one must."""
-        tables, sections, budget = self._tables, self._sections, self._budget
-        if state.ending == 2:
-            return (tables.second_ending,), True
-        signs: list[int] = []
-        tied = state.node.place.tied
-        # A repeat that opens says all that a double bar would say: in front of it stands a plain bar line.
-        if behind is Kind.BAR and not tied and sections.may_reopen(state) and self._affords(state, 1):
-            signs.append(tables.open)
-        if state.section_start and not tied:
-            if behind in BAR_ENDS and behind is not Kind.DOUBLE and not state.repeat_open:
-                may, must = sections.opens(state)
-                if must:
-                    return (tables.open,), True
-                if may and self._affords(state, 1):
-                    signs.append(tables.open)
-            if state.upbeat > 0:
-                return (*signs, tables.upbeats[state.upbeat]), True
-            if state.upbeat < 0:
-                signs += [
-                    index
-                    for ticks, index in tables.upbeats.items()
-                    if ticks < state.full and (budget is None or budget.affords(state, upbeat=ticks))
-                ]
-            elif self.wish.changes and self.wish.form != "AABA" and self._affords(state, 4):
-                if behind in BAR_ENDS or behind is Kind.OPEN:
-                    signs += self._metres(state)
-                if behind is not Kind.MODE:
-                    signs += self._tonics(state)
-        if behind in BAR_ENDS and not tied and sections.may_begin_ending(state) and self._affords_ending(state):
-            signs.append(tables.first_ending)
-        return tuple(signs), False
-
-    def _affords(self, state: State, tokens: int) -> bool:
-        return self._budget is None or self._budget.affords(state, extra=tokens)
-
-    def _affords_ending(self, state: State) -> bool:
-        return self._budget is None or self._budget.affords(state, extra=3 + self._budget.upbeat_needs(state.upbeat))
-
-    def _frame(self, state: State) -> tuple[Frame, int, int | None]:
-        """What the bar that begins keeps to, and how many tokens its notes may take."""
-        wish, budget = self.wish, self._budget
+        before, budget = state.node.place, self._budget
+        outlook = None if budget is None else budget.look_ahead(state)
+        spare = NEVER if outlook is None else outlook.spare
+        behind_line = behind in BAR_ENDS
+        signs, must = self._signs(state, behind, behind_line, before.tied, spare)
         goes_on, ends = self._sections.ends(state)
         extra = 0
         if budget is not None and ends and goes_on and state.upbeat > 0:
             extra = budget.upbeat_needs(state.upbeat)
-            if not budget.affords(state, extra=extra):
+            if extra > spare:
                 ends, extra = False, 0
-        complement = state.full - max(state.upbeat, 0)
-        last = state.bars_left == 1 or (wish.form == "AABA" and state.sections == 0)
-        final = wish.finals is not None and ends and last and state.ending != 1
-        frame = Frame(
+        least, most = 0, None
+        if outlook is not None and state.returned < 0:
+            least, most = budget.window(state, outlook, extra)
+        state.watched = NEVER
+        if most is not None and most > AMPLE:
+            state.watched, most = state.taken + most - AMPLE, None
+        return Place(
+            OPENING if behind_line else OPENED, signs, self._frame(state, goes_on, ends),
+            state.full - state.upbeat if state.in_upbeat else 0, 0, 0,
+            before.length, before.pitch, before.tied, 0, False, False, must, least, most,
+        )  # fmt: skip
+
+    def _signs(
+        self, state: State, behind: Kind, behind_line: bool, tied: bool, spare: int
+    ) -> tuple[tuple[int, ...], bool]:
+        """The signs that may come next, and whether one must.
+
+        They stand `behind` a bar line or a sign, perhaps `tied` over it; the tune has `spare` tokens for them.
+        """
+        tables, sections = self._tables, self._sections
+        if state.ending == 2:
+            return (tables.second_ending,), True
+        signs: list[int] = []
+        # A repeat that opens says all that a double bar would say: in front of it stands a plain bar line.
+        if behind == BAR and not tied and spare >= 1 and sections.may_reopen(state):
+            signs.append(tables.open)
+        if state.section_start and not tied:
+            if behind_line and behind != DOUBLE and not state.repeat_open:
+                may, must = sections.opens(state)
+                if must:
+                    return (tables.open,), True
+                if may and spare >= 1:
+                    signs.append(tables.open)
+            if state.upbeat > 0:
+                return (*signs, tables.upbeats[state.upbeat]), True
+            if state.upbeat < 0:
+                signs += self._upbeats(state)
+            elif self.wish.changes and not self._returns and spare >= 4:
+                if behind_line or behind == OPEN:
+                    signs += self._metres(state)
+                if behind != MODE:
+                    signs += self._tonics(state)
+        if behind_line and not tied and sections.may_begin_ending(state):
+            needs = 0 if self._budget is None else 3 + self._budget.upbeat_needs(state.upbeat)
+            if needs <= spare:
+                signs.append(tables.first_ending)
+        return tuple(signs), False
+
+    def _upbeats(self, state: State) -> list[int]:
+        """The upbeats that a tune may begin with."""
+        budget = self._budget
+        return [
+            index
+            for ticks, index in self._tables.upbeats.items()
+            if ticks < state.full and (budget is None or budget.affords(state, upbeat=ticks))
+        ]
+
+    def _frame(self, state: State, goes_on: bool, ends: bool) -> Frame:
+        """What the bar that begins keeps to; its section `goes_on` behind it or `ends` with it, or may do either."""
+        complement = state.full - state.upbeat if state.upbeat > 0 else state.full
+        final = False
+        if ends and self.wish.finals is not None and state.ending != 1:
+            final = state.bars_left == 1 or (self._returns and state.sections == 0)
+        return Frame(
             self._tones(state, final),
             state.full,
             state.full if goes_on else complement,
@@ -367,8 +380,6 @@ class Grammar:
             self._section_end(state) if ends else -1,
             final,
         )
-        least, most = (0, None) if budget is None or state.returned >= 0 else budget.window(state, extra)
-        return frame, least, most
 
     def _section_end(self, state: State) -> int:
         """The bar line that ends a section here."""

@@ -16,13 +16,16 @@ COUNTED = 8
 MEASURED = {"AABB": 17, "AABA": 21}
 
 
-class _Ahead(NamedTuple):
+class Outlook(NamedTuple):
     """What is to come from the present bar on."""
 
     weight: int  # how often each token of the present bar counts
     bars: int  # the present bar included, weighted
     signs: int  # tokens to be kept for upbeats, signs and a last note of its own
     copied: int  # tokens of the part of the first section that is written and comes again
+    needs: int  # the fewest tokens of a bar
+    takes: int  # tokens that a bar can take
+    spare: int  # tokens that may be spent here while the tune can still end in time, below 0 where it cannot
 
 
 class Budget:
@@ -42,27 +45,28 @@ class Budget:
         self.most = wish.length
         self.least = -(-9 * wish.length // 10)
         self._rhythm = rhythm
-        self._needs: dict[tuple[int, int], int] = {}
+        self._measures: dict[tuple[int, int], tuple[int, int]] = {}
         # The return of a first section may do without its first length, where that is still in force.
         self._drift = 1 if rhythm.sticky and wish.form == "AABA" else 0
 
     # ------------------------------------------------------------------ what bars take
 
-    def _bar_needs(self, full: int, upbeat: int) -> int:
-        found = self._needs.get((full, upbeat))
+    def _measure(self, full: int, upbeat: int) -> tuple[int, int]:
+        """The fewest tokens that a bar of `full` ticks needs, and those that it can take."""
+        found = self._measures.get((full, upbeat))
         if found is None:
-            fewest = self._rhythm.fewest
-            found = self._needs[full, upbeat] = 2 * max(fewest(full), fewest(full - max(upbeat, 0))) + 1
+            shorter = full - max(upbeat, 0)
+            needs = 2 * max(self._rhythm.fewest(full), self._rhythm.fewest(shorter)) + 1
+            found = self._measures[full, upbeat] = needs, shorter // self._rhythm.unit + 1
         return found
-
-    def _bar_takes(self, full: int, upbeat: int) -> int:
-        return (full - max(upbeat, 0)) // self._rhythm.unit + 1
 
     def upbeat_needs(self, upbeat: int) -> int:
         """Its token, its notes, its bar line."""
         return 2 * self._rhythm.fewest(upbeat) + 2 if upbeat > 0 else 0
 
-    def _ahead(self, state: State, upbeat: int) -> _Ahead:
+    def look_ahead(self, state: State, upbeat: int | None = None, full: int | None = None) -> Outlook:
+        """What is to come, with another `upbeat` or bars of another `full` length than those of `state`."""
+        upbeat = state.upbeat if upbeat is None else upbeat
         form = self.wish.form
         bars = state.bars_left if state.counting else max(state.bars_left, COUNTED + 1)
         weight, signs, copied, rests_here = 1, 0, 0, bars == 1
@@ -86,21 +90,18 @@ class Budget:
             bars = state.bars_left - state.first_bars
         if self.wish.finals is not None and not rests_here:
             signs += 2 * weight
-        return _Ahead(weight, bars, signs, copied)
+        needs, takes = self._measure(state.full if full is None else full, upbeat)
+        spare = (self.most - state.taken - 1 - copied - bars * needs - signs) // weight
+        if state.counting and self.least - state.taken - 1 - copied > bars * takes:
+            spare = -1
+        return Outlook(weight, bars, signs, copied, needs, takes, spare)
 
-    def affords(self, state: State, *, upbeat: int | None = None, extra: int = 0, full: int | None = None) -> bool:
-        """Whether the tune can still end in time after `extra` tokens, with this `upbeat` and bars of `full` ticks."""
-        chosen = state.upbeat if upbeat is None else upbeat
-        full = state.full if full is None else full
-        ahead = self._ahead(state, chosen)
-        needs, takes = self._bar_needs(full, chosen), self._bar_takes(full, chosen)
-        if upbeat is not None:
-            extra += self.upbeat_needs(upbeat)
-            if takes < needs + 2:
-                return False
-        rest = self.most - state.taken - 1 - ahead.copied - ahead.weight * extra
-        short = self.least - state.taken - 1 - ahead.copied
-        return ahead.bars * needs + ahead.signs <= rest and (not state.counting or short <= ahead.bars * takes)
+    def affords(self, state: State, *, upbeat: int | None = None, full: int | None = None) -> bool:
+        """Whether the tune can still end in time, with this `upbeat` and bars of `full` ticks."""
+        outlook = self.look_ahead(state, upbeat, full)
+        if upbeat is None:
+            return outlook.spare >= 0
+        return outlook.takes >= outlook.needs + 2 and outlook.spare >= self.upbeat_needs(upbeat)
 
     # ------------------------------------------------------------------ how many bars
 
@@ -110,7 +111,7 @@ class Budget:
             rate = (state.taken - state.tokens_at_body) / state.bars_done
         else:
             rate = 8 * state.full / TICKS_PER_WHOLE + 1
-        needs, takes = self._bar_needs(state.full, state.upbeat), self._bar_takes(state.full, state.upbeat)
+        needs, takes = self._measure(state.full, state.upbeat)
         return max(1.5 * needs, min(rate, 0.75 * takes))
 
     def first_count(self, state: State, taken: int) -> tuple[int, bool]:
@@ -122,7 +123,7 @@ class Budget:
 
     def _settled(self, state: State, bars: int, fewest: int, taken: int) -> int:
         """As near to `bars` as the tokens that are left allow."""
-        needs, takes = self._bar_needs(state.full, state.upbeat), self._bar_takes(state.full, state.upbeat)
+        needs, takes = self._measure(state.full, state.upbeat)
         lowest = -(-(self.least - taken - 1) // takes)
         highest = (self.most - taken - 5) // needs  # </s>, and what signs and a last note of its own may need
         return max(min(max(bars, lowest), highest), fewest)
@@ -138,14 +139,14 @@ class Budget:
         rate = self._rate(state)
         if self.wish.form == "AABA" and state.sections == 1:
             rest = self.most - state.taken - 1 - state.first_tokens - self.upbeat_needs(state.upbeat)
-            bars = max(PHRASE, min(round(rest / rate), rest // self._bar_needs(state.full, state.upbeat)))
+            bars = max(PHRASE, min(round(rest / rate), rest // self._measure(state.full, state.upbeat)[0]))
             state.bars_left, state.counting = bars + state.first_bars, True
             return
         bars = round((self.most - state.taken - 1) / rate)
         state.bars_left = max(bars, COUNTED + 1)
         if self.wish.form in ("AABB", "AABA") and state.sections == 0:
             self._end_first_section(state, rate)
-        elif self.least - state.taken - 1 <= COUNTED * self._bar_takes(state.full, state.upbeat) and (
+        elif self.least - state.taken - 1 <= COUNTED * self._measure(state.full, state.upbeat)[1] and (
             bars <= COUNTED or not self.affords(state)
         ):
             state.bars_left, state.counting = COUNTED, True
@@ -159,17 +160,15 @@ class Budget:
         so_far = state.taken - state.tokens_at_body
         state.planned = state.section_bars + 1
         if so_far + rate * (1 + PHRASE / 2) < share:
-            ahead = self._ahead(state, state.upbeat)
-            needs = (ahead.bars + ahead.weight * PHRASE) * self._bar_needs(state.full, state.upbeat)
-            if needs + ahead.signs <= self.most - state.taken - 1 - ahead.copied:
+            outlook = self.look_ahead(state)
+            if outlook.spare >= PHRASE * outlook.needs:
                 state.planned = 0
 
     # ------------------------------------------------------------------ one bar
 
-    def window(self, state: State, extra: int) -> tuple[int, int]:
+    def window(self, state: State, outlook: Outlook, extra: int) -> tuple[int, int]:
         """Tokens that the notes of the present bar may take: the fewest and the most; `extra` is kept for signs."""
-        weight, bars, signs, copied = self._ahead(state, state.upbeat)
-        needs, takes = self._bar_needs(state.full, state.upbeat), self._bar_takes(state.full, state.upbeat)
+        weight, bars, signs, copied, needs, takes, _ = outlook
         rest = self.most - state.taken - 1 - copied - extra - signs
         short = self.least - state.taken - 1 - copied + self._drift
         others = bars if state.in_upbeat else bars - weight

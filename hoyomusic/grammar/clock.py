@@ -20,13 +20,21 @@ def clock_of(position: int, bar_in_section: int, bars_left: int) -> int:
 
     Bars left are told exactly up to four, then as 5-8 and more.
     """
-    left = bars_left if bars_left <= 4 else 5 if bars_left <= 8 else CLOCK_LEFT
+    return sixteenth_of(position) + clock_of_bar(bar_in_section, bars_left)
+
+
+def sixteenth_of(position: int) -> int:
+    """What the place within the bar adds to the clock id."""
     place = position // SIXTEENTH
-    if place >= CLOCK_POSITIONS:
-        place = CLOCK_POSITIONS - 1
+    return place if place < CLOCK_POSITIONS else CLOCK_POSITIONS - 1
+
+
+def clock_of_bar(bar_in_section: int, bars_left: int) -> int:
+    """What the bar adds to the clock id."""
+    left = bars_left if bars_left <= 4 else 5 if bars_left <= 8 else CLOCK_LEFT
     if left < 1:
         left = 1
-    return ((left - 1) * CLOCK_BARS + bar_in_section % CLOCK_BARS) * CLOCK_POSITIONS + place
+    return ((left - 1) * CLOCK_BARS + bar_in_section % CLOCK_BARS) * CLOCK_POSITIONS
 
 
 def clocks(vocabulary: Vocabulary, ids: Sequence[int]) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from hoyomusic.grammar.clock import sixteenth_of
 from hoyomusic.grammar.rhythm import Rhythm, has_between
 from hoyomusic.grammar.state import Phase
 from hoyomusic.grammar.tables import Tables, Tones
@@ -14,15 +15,20 @@ from hoyomusic.vocab.tokens import Kind, Token
 if TYPE_CHECKING:
     import numpy as np
 
+# A member of an enumeration costs as much to name as a dictionary to be asked: these are named at each note.
+FILLING, PITCHING, JOINING = Phase.FILLING, Phase.PITCHING, Phase.JOINING
+NOTE, LENGTH, PITCH, JOIN = Kind.NOTE, Kind.LENGTH, Kind.PITCH, Kind.JOIN
+
 # The most notes in one chord.
 CHORD_NOTES = 4
 
 # With so many tokens to spend any note, chord or tie that fits is allowed: the rest of the bar needs fewer.
 AMPLE = 20
 
-# Nodes and edges that are kept before all are forgotten, at most some 150 MB; the row of a mask is as large as so many.
+# Nodes and edges that are kept before all are forgotten, at most some 150 MB; the choices of a mask are as large as so
+# many.
 MOST_KEPT = 60_000
-ROW_WEIGHT = 10
+CHOICES_WEIGHT = 10
 
 
 class Frame(NamedTuple):
@@ -69,7 +75,7 @@ class Place(NamedTuple):
 class Node:
     """A place with what is known of it: the ids that it allows and the places behind it."""
 
-    __slots__ = ("after", "alike", "choices", "place", "row", "store")
+    __slots__ = ("after", "alike", "choices", "place", "sixteenth", "store")
 
     def __init__(self, place: Place, store: Store) -> None:
         self.place = place
@@ -78,20 +84,17 @@ class Node:
         self.after: dict[int | tuple[int, tuple[int, int] | None], Node] = {}
         self.alike = () if place.frame is None else place.frame.tones.alike
         self.choices: np.ndarray | None = None  # the allowed ids, rising; None while nobody has asked
-        self.row = -1
+        self.sixteenth = sixteenth_of(place.position)
 
 
 class Store:
-    """Nodes by place, and their masks as rows of one table in which equal masks share a row."""
+    """Nodes by place, and the choices that they offer; those with equal masks share theirs."""
 
     def __init__(self, size: int) -> None:
-        import numpy as np
-
-        self.table = np.zeros((64, size), bool)
-        self.kept = 0
+        self._bytes = -(-size // 8)  # of a mask
         self._nodes: dict[Place, Node] = {}
-        self._rows: dict[int, int] = {}
-        self.choices: list[np.ndarray] = []  # the ids that each row allows
+        self._choices: dict[int, np.ndarray] = {}
+        self.kept = 0
 
     def node(self, place: Place) -> Node:
         """The node of a place."""
@@ -101,23 +104,16 @@ class Store:
             self.kept += 1
         return found
 
-    def row(self, mask: int) -> int:
-        """The row that holds a mask."""
-        import numpy as np
-
-        found = self._rows.get(mask)
+    def choices(self, mask: int) -> np.ndarray:
+        """The ids that a mask allows, rising, as read-only int64."""
+        found = self._choices.get(mask)
         if found is None:
-            found = self._rows[mask] = len(self._rows)
-            self.kept += ROW_WEIGHT
-            if found == len(self.table):
-                self.table = np.concatenate([self.table, np.zeros_like(self.table)])
-            size = self.table.shape[1]
-            packed = np.frombuffer(mask.to_bytes(-(-size // 8), "little"), np.uint8)
-            row = np.unpackbits(packed, count=size, bitorder="little")
-            self.table[found] = row
-            choices = row.nonzero()[0]
-            choices.flags.writeable = False
-            self.choices.append(choices)
+            import numpy as np
+
+            packed = np.frombuffer(mask.to_bytes(self._bytes, "little"), np.uint8)
+            found = self._choices[mask] = np.unpackbits(packed, bitorder="little").nonzero()[0]
+            found.flags.writeable = False
+            self.kept += CHOICES_WEIGHT
         return found
 
 
@@ -148,8 +144,7 @@ class Notes:
         if node.store is not self.store:
             node = self.node(node.place)
         if node.choices is None:
-            node.row = self.store.row(self._relaxed_mask(node.place))
-            node.choices = self.store.choices[node.row]
+            node.choices = self.store.choices(self._relaxed_mask(node.place))
         return node
 
     def follow(self, node: Node, index: int, last: int) -> Node:
@@ -170,14 +165,14 @@ class Notes:
         frame = place.frame
         if frame is None or place.must_sign:
             mask = 0
-        elif place.phase is Phase.PITCHING:
+        elif place.phase is PITCHING:
             final = frame.must_rest and place.position + place.length == frame.stop
             return frame.tones.pitches(place.length, place.pitch, final)
-        elif place.phase is Phase.JOINING:
+        elif place.phase is JOINING:
             return frame.tones.joins(place.pitch, frame.must_rest and place.position == frame.stop)
         else:
             mask = self._note_mask(place)
-            if place.phase is Phase.FILLING:
+            if place.phase is FILLING:
                 mask |= self._sign_mask(place)
         for index in place.signs:
             mask |= 1 << index
@@ -265,24 +260,24 @@ class Notes:
         `pitch` is that of the token before, on which a tie or a chord is built.
         """
         kind = token.kind
-        if kind == Kind.NOTE:
+        if kind == NOTE:
             return self._take_note(place, token.value, token.ticks)
-        if kind == Kind.PITCH and place.phase is not Phase.JOINING:
+        if kind == PITCH and place.phase is not JOINING:
             return self._take_note(place, token.value, place.length)
         least = place.least - 1 if place.least > 0 else 0
         most = None if place.most is None else place.most - 1
-        if kind == Kind.PITCH:
+        if kind == PITCH:
             return self._settle(
                 place.frame, place.position, place.tuplet, place.done, place.length,
                 least, most, token.value, place.chord + 1,
             )  # fmt: skip
-        if kind == Kind.LENGTH:
+        if kind == LENGTH:
             return place._replace(
-                phase=Phase.PITCHING, signs=(), must_sign=False, length=token.ticks, chord=0, ties=False,
+                phase=PITCHING, signs=(), must_sign=False, length=token.ticks, chord=0, ties=False,
                 least=least, most=most,
             )  # fmt: skip
-        if kind == Kind.JOIN:
-            return place._replace(phase=Phase.JOINING, pitch=pitch, ties=False, least=least, most=most)
+        if kind == JOIN:
+            return place._replace(phase=JOINING, pitch=pitch, ties=False, least=least, most=most)
         return place._replace(pitch=pitch, tied=True, chord=0, ties=False, rests=False, least=least, most=most)
 
     def _take_note(self, place: Place, pitch: tuple[int, int] | None, length: int) -> Place:
@@ -311,7 +306,7 @@ class Notes:
             if not self._may_join(frame, room, tuplet, done, length, least, most, pitch, chord):
                 chord = 0
         return Place(
-            Phase.FILLING, (), frame, position, tuplet, done, length, None, False, chord, ties, rests,
+            FILLING, (), frame, position, tuplet, done, length, None, False, chord, ties, rests,
             False, least, most,
         )  # fmt: skip
 
