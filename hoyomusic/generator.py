@@ -213,13 +213,13 @@ class HoyoMusicGenerator:
 
         With guidance each voice has a shadow that hears the general label in place of its nation's.
         """
-        copies = 1 if request.guidance == 1 else 2
+        copies, marked = 1 if request.guidance == 1 else 2, request.candidates > 1
         state, memories = self.runtime.start(copies * len(voices)), remember(self.vocabulary, len(voices))
         labels = np.array([voice.label for voice in voices] + [0] * (copies - 1) * len(voices))
         logits = None
         while True:
             chosen = self._choose(voices, logits, request)
-            if request.candidates > 1 and logits is not None:
+            if marked and logits is not None:
                 for voice, index, row in zip(voices, chosen, logits, strict=True):
                     voice.nats += _cost(row, index)
             for voice, index in zip(voices, chosen, strict=True):
@@ -229,12 +229,13 @@ class HoyoMusicGenerator:
             going_on = [row for row, voice in enumerate(voices) if voice.state.phase is not Phase.DONE]
             if not going_on:
                 return
+            ids = chosen
             if len(going_on) < len(voices):
                 rows = [copy * len(voices) + row for copy in range(copies) for row in going_on]
                 state, labels = self.runtime.select(state, rows), labels[rows]
                 memories.select(going_on)
                 voices, told = [voices[row] for row in going_on], told[going_on]
-            ids = [voice.ids[-1] for voice in voices]
+                ids = [chosen[row] for row in going_on]
             clocks = [voice.grammar.clock(voice.state) for voice in voices]
             if copies == 2:
                 ids, clocks, told = ids + ids, clocks + clocks, np.concatenate((told, told))
