@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from hoyomusic.native import find_library
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "hoyomusic"
 
@@ -200,7 +202,43 @@ print(sorted({name.partition(".")[0] for name in sys.modules}))
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     loaded = set(ast.literal_eval(done.stdout))
-    assert not loaded & (HEAVY | {"numpy", "pretty_midi", "rich"})
+    assert not loaded & (HEAVY | {"numpy", "pretty_midi", "pydantic", "rich"})
+
+
+def test_the_list_of_commands_imports_none_of_them() -> None:
+    """In a fresh process."""
+    program = """
+import contextlib, io, sys
+from hoyomusic.cli import run
+with contextlib.redirect_stdout(io.StringIO()):
+    assert run(["--help"]) == 0
+print(sorted(name for name in sys.modules if name.startswith("hoyomusic.")))
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ast.literal_eval(done.stdout) == [
+        "hoyomusic.cli", "hoyomusic.cli.commands", "hoyomusic.cli.console", "hoyomusic.cli.usage", "hoyomusic.errors",
+        "hoyomusic.text",
+    ]  # fmt: skip
+
+
+@pytest.mark.skipif(find_library() is None, reason="without the compiled library another runtime is imported")
+def test_making_a_midi_file_imports_what_it_takes(tmp_path: Path) -> None:
+    """In a fresh process: of foreign libraries these alone, and no room that a new tune has no use for."""
+    program = """
+import contextlib, io, sys
+from hoyomusic.cli import run
+with contextlib.redirect_stdout(io.StringIO()):
+    assert run(["generate", "--bars", "4", "--model", "default", "--format", "mid", "--out", sys.argv[1]]) == 0
+print(sorted(sys.modules))
+"""
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = set(ast.literal_eval(done.stdout))
+    tops = {name.partition(".")[0] for name in loaded} - set(sys.stdlib_module_names) - {"hoyomusic"}
+    assert {name for name in tops if not name.startswith("_")} <= {"annotated_doc", "numpy", "shellingham", "typer"}
+    rooms = {name.split(".")[1] for name in loaded if name.startswith("hoyomusic.")}
+    assert not rooms & {"abc", "corpus", "legacy", "playing", "rewriting", "training"}
+    assert not loaded & {"email", "hoyomusic.render.audio", "hoyomusic.render.musicxml", "urllib.request", "xml"}
 
 
 def test_tune_abc_and_grammar_need_the_standard_library_only() -> None:

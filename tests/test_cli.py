@@ -158,6 +158,7 @@ def test_all_ways_to_start_it_are_one(
     finally:
         signal.signal(signal.SIGINT, before)
         gc.set_threshold(*thresholds)
+        gc.unfreeze()
     assert ending.value.code == 0
     assert capfd.readouterr().out == f"hoyomusic {__version__}\n"
 

@@ -105,6 +105,8 @@ def main() -> None:
     if interruptible:
         # What is left is the interpreter's own end, which an interrupt would litter with tracebacks.
         signal.signal(signal.SIGINT, _leave)
+    # Nor need that end begin with a search for garbage: everything goes.
+    gc.freeze()
     sys.exit(console.flush_output() or (INTERRUPTED if interrupts else code))
 
 
