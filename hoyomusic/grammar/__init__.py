@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 from hoyomusic.grammar.budget import Budget
 from hoyomusic.grammar.clock import CLOCKS, clock_of, clock_of_bar, clocks
-from hoyomusic.grammar.notes import AMPLE, Frame, Node, Place, build_notes
+from hoyomusic.grammar.notes import AMPLE, Frame, Place, build_notes
 from hoyomusic.grammar.sections import Sections
 from hoyomusic.grammar.state import FORMS, NEVER, Phase, State, Wish
 from hoyomusic.grammar.tables import Tones, degrees_above, pitches_within
@@ -95,9 +95,13 @@ class Grammar:
 
     def choices(self, state: State) -> np.ndarray:
         """The allowed ids, rising, as read-only int64: `mask` for `sampling.draw`."""
+        notes = self._notes
+        if state.returned >= 0:  # within a return the one id that is due
+            due = state.returning[state.returned : state.returned + 1]
+            return notes.store.choices(sum(1 << index for index in due))
         node = state.node
-        if node.choices is None or state.returned >= 0:
-            node = self._node(state)
+        if node.choices is None:
+            node = state.node = notes.known(node)
         return node.choices
 
     def masks(self, states: Sequence[State]) -> np.ndarray:
@@ -108,16 +112,6 @@ class Grammar:
         for mask, state in zip(masks, states, strict=True):
             mask[self.choices(state)] = True
         return masks
-
-    def _node(self, state: State) -> Node:
-        """The node whose mask holds for a state: its own, or within a return the one id that is due."""
-        notes = self._notes
-        if state.returned >= 0:
-            return notes.known(notes.node(Place(OPENED, state.returning[state.returned : state.returned + 1])))
-        node = state.node
-        if node.choices is None or node.store is not notes.store:
-            node = state.node = notes.known(node)
-        return node
 
     # ------------------------------------------------------------------ advance
 

@@ -97,20 +97,22 @@ class Tables:
         # Pitches with a token of their own at a length; elsewhere a note is a length and a pitch.
         self.fuses = bool(notes)
         fused: dict[Relative, set[int]] = {pitch: set() for pitch in self.numbers}
+        # For `Tones.alike`: the ids that have a pitch, its number, and one for how long they last (0: a pitch alone).
+        pitch_numbers, lasting, numbers_of = list(range(len(pitches))), [0] * len(pitches), {0: 0}
         for index in notes:
-            token, bit = tokens[index], 1 << index
-            self.notes_of[self.numbers[token.value]] |= bit
-            self._notes_lasting[token.ticks] = self._notes_lasting.get(token.ticks, 0) | bit
-            fused[token.value].add(token.ticks)
+            _, pitch, ticks = tokens[index]
+            number, bit = self.numbers[pitch], 1 << index
+            self.notes_of[number] |= bit
+            self._notes_lasting[ticks] = self._notes_lasting.get(ticks, 0) | bit
+            fused[pitch].add(ticks)
+            pitch_numbers.append(number)
+            lasting.append(numbers_of.setdefault(ticks, len(numbers_of)))
+        self.sounding, self.sounding_pitch = np.array(pitches + notes), np.array(pitch_numbers)
+        self.sounding_lasts = np.array(lasting)
         groups: dict[frozenset[int], int] = {}
         self.fused_lengths = {pitch: frozenset(found) for pitch, found in fused.items()}
         self.fused_group = [groups.setdefault(found, len(groups)) for found in self.fused_lengths.values()]
         self._timed: dict[tuple[frozenset[int], frozenset[int]], int] = {}
-        # For `Tones.alike`: the ids that have a pitch, its number, and a number for what else the token says.
-        self.sounding = np.array(pitches + notes)
-        self.sounding_pitch = np.array([self.numbers[tokens[index].value] for index in pitches + notes])
-        said = {0: 0} | {ticks: number for number, ticks in enumerate(self._notes_lasting, 1)}
-        self.sounding_said = np.array([said[tokens[index].ticks] for index in pitches + notes])
         ids = vocabulary.ids
         self.start, self.end = ids["<s>"], ids["</s>"]
         self.open, self.first_ending, self.second_ending = ids["|:"], ids["ending:1"], ids["ending:2"]
@@ -207,8 +209,8 @@ class Tones:
             for pitch, fused in zip(tables.numbers, tables.fused_group, strict=True)
         ]
         most = max(like) + 1
-        codes = tables.sounding_said * most + np.array(like).take(tables.sounding_pitch)
-        first = np.empty(int(tables.sounding_said.max() + 1) * most, np.int64)
+        codes = tables.sounding_lasts * most + np.array(like).take(tables.sounding_pitch)
+        first = np.empty(int(tables.sounding_lasts.max() + 1) * most, np.int64)
         first[codes[::-1]] = tables.sounding[::-1]  # of several the last that is written stays, here the lowest
         alike = np.arange(len(tables.tokens))
         alike[tables.sounding] = first.take(codes)

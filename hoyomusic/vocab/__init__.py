@@ -186,8 +186,8 @@ class Vocabulary:
     @cached_property
     def pitches(self) -> tuple[tuple[int, int], ...]:
         """The relative pitches that have a token of their own, in the order of their ids."""
-        found = (token.value for token in self.tokens if token.kind == Kind.PITCH)
-        return tuple(pitch for pitch in found if pitch is not None)
+        kind = Kind.PITCH
+        return tuple(token.value for token in self.tokens if token.kind == kind and token.value is not None)
 
     @cached_property
     def note_ids(self) -> frozenset[int]:

@@ -6,10 +6,10 @@ A name is what a checkpoint stores; a `Token` is what encoding, decoding and the
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import IntEnum
 from fractions import Fraction
 from functools import cache
+from typing import NamedTuple
 
 from hoyomusic.errors import VocabularyError
 from hoyomusic.tune import ACCIDENTAL_NAMES, LETTERS, MODE_FIFTHS
@@ -88,8 +88,7 @@ BAR_ENDS = frozenset((Kind.BAR, Kind.DOUBLE, Kind.CLOSE, Kind.FINAL))
 Relative = tuple[int, int] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     """One entry of the vocabulary, taken apart.
 
     `ticks` is the length that a note or length token stands for, or that an upbeat has; `value` what
@@ -114,16 +113,20 @@ def list_names(layout: str) -> list[str]:
     names += [f"length:{length}" for length in LENGTHS]
     pitches: list[Relative] = [None]
     pitches += [(step, sign) for step in range(LOWEST_STEP, HIGHEST_STEP + 1) for sign in ALTERATIONS]
-    names += [f"pitch:{name_relative(pitch)}" for pitch in pitches]
+    spelt = [(pitch, name_relative(pitch)) for pitch in pitches]
+    names += [f"pitch:{name}" for _, name in spelt]
     if layout == "fused":
-        for pitch in pitches:
+        plain, altered = (
+            [f"@{length}" for length in lengths] for lengths in (FUSED_LENGTHS, FUSED_ALTERED_LENGTHS)
+        )
+        for pitch, name in spelt:
             if pitch is not None and (pitch[0] not in FUSED_STEPS or abs(pitch[1]) > 1):
                 continue
-            lengths = FUSED_LENGTHS if pitch is None or pitch[1] == 0 else FUSED_ALTERED_LENGTHS
-            names += [f"{name_relative(pitch)}@{length}" for length in lengths]
+            names += [name + length for length in (plain if pitch is None or pitch[1] == 0 else altered)]
     return names
 
 
+_SIGNS = {text: sign for sign, text in ACCIDENTAL_NAMES.items()}
 _RELATIVE = re.compile(r"(##|bb|#|b)?([1-7])(,*|'*)\Z")
 
 
@@ -148,11 +151,11 @@ def parse_relative(name: str) -> Relative:
     match = _RELATIVE.match(name)
     if match is None:
         raise VocabularyError(f"{name!r} is no relative pitch")
-    signs = {text: sign for sign, text in ACCIDENTAL_NAMES.items()}
     octave = match[3].count("'") - match[3].count(",")
-    return int(match[2]) - 1 + 7 * octave, signs[match[1] or ""]
+    return int(match[2]) - 1 + 7 * octave, _SIGNS[match[1] or ""]
 
 
+_NOTE = Kind.NOTE  # to name a member of an enumeration anew costs as much as to make a token
 _FIXED = {
     "<s>": Token(Kind.START),
     "</s>": Token(Kind.END),
@@ -173,14 +176,13 @@ def parse_token(name: str) -> Token:
     if name in _FIXED:
         return _FIXED[name]
     try:
-        if "@" in name:
+        if "@" in name:  # nearly all of them
             pitch, length = name.split("@")
-            return Token(Kind.NOTE, parse_relative(pitch), _ticks(length))
+            return Token(_NOTE, parse_relative(pitch), _ticks(length))
         head, _, value = name.partition(":")
         match head:
             case "tonic" if value[:1] in LETTERS:
-                sign = {text: sign for sign, text in ACCIDENTAL_NAMES.items()}[value[1:]]
-                return Token(Kind.TONIC, (value[0], sign))
+                return Token(Kind.TONIC, (value[0], _SIGNS[value[1:]]))
             case "mode" if value in MODE_FIFTHS:
                 return Token(Kind.MODE, value)
             case "metre":
@@ -203,7 +205,8 @@ def parse_token(name: str) -> Token:
 
 @cache
 def _ticks(text: str) -> int:
-    ticks = Fraction(text) * TICKS_PER_WHOLE
-    if ticks.denominator != 1 or ticks <= 0:
+    numerator, slash, denominator = text.partition("/")
+    ticks, rest = divmod(int(numerator) * TICKS_PER_WHOLE, int(denominator) if slash else 1)
+    if rest or ticks <= 0:
         raise ValueError(text)
-    return int(ticks)
+    return ticks
