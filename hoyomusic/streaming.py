@@ -25,7 +25,7 @@ from hoyomusic.score import (
     TimedNote,
     choose_tempo,
     microseconds_per_quarter,
-    sounding_notes,
+    timeline_of,
     to_ticks,
 )
 from hoyomusic.tune import Bar, Key, Metre, Tune
@@ -73,6 +73,7 @@ class _Written(NamedTuple):
     """A bar as it is written, and what it inherits; `leads`: its notes stand at the end of their metre."""
 
     bar: Bar
+    length: Fraction  # of the bar, summed once
     key: Key
     metre: Metre
     leads: bool
@@ -90,15 +91,16 @@ def stream_bars(
     onset, number, quarter = Fraction(0), 0, 0
     held: dict[int, TimedNote] = {}  # pitch tied into the next bar -> its note as it has begun
     for written in _unroll(_read(ids, vocabulary)):
-        bar, key, metre, leads = written
+        bar, length, key, metre, leads = written
         if not number:
             quarter = microseconds_per_quarter(choose_tempo(Tune(key, metre, ()), region, tempo))
-        stop = onset + bar.length
+        stop = onset + length
         begin, end = to_ticks(onset), to_ticks(stop)
-        played = PlayedBar(0, onset, bar.length, metre, key, 0, -1 if leads else 0, False)
+        played = PlayedBar(0, onset, length, metre, key, 0, -1 if leads else 0, False)
         begun: list[TimedNote] = []
-        for note in sounding_notes(Tune(key, metre, (bar,)), [played]):
-            start, finish = to_ticks(note.onset), to_ticks(note.onset + note.length)
+        whole, _, sounding = timeline_of(Tune(key, metre, (bar,)), [played])
+        for note in sounding:
+            start, finish = to_ticks(note.onset, whole), to_ticks(note.onset + note.length, whole)
             before = held.pop(note.pitch, None) if start == begin else None
             first = before or TimedNote(start, 0, note.pitch, round(VELOCITY * note.accent))
             begun.append(first._replace(duration_ticks=finish - first.onset_ticks))
@@ -137,8 +139,9 @@ def _read(ids: Iterable[int], vocabulary: Vocabulary) -> Iterator[_Written]:
         # The same bars begin a section as in `score.played_bars`: only there can a short bar be an upbeat.
         begins = previous is None or bar.opens or ((previous.closes > 0 or previous.double) and not bar.ending)
         begins = begins or (token.kind is Kind.FINAL and not marked and counted and counted % PHRASE == 0)
-        short = bar.length < metre.length
-        yield _Written(bar, key, metre, begins and short)
+        full = bar.length
+        short = full < metre.length
+        yield _Written(bar, full, key, metre, begins and short)
         counted += not (begins and short)
         marked = marked or bar.opens or bar.closes > 0 or bar.double
         previous = bar
