@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from hoyomusic.errors import TuneError, UsageError
 from hoyomusic.regions import REGIONS, TEYVAT, Region
-from hoyomusic.tune import Key, Metre, Tune
+from hoyomusic.tune import Key, Metre, Pitch, Tune
 
 TICKS_PER_QUARTER = 480
 TICKS_PER_WHOLE = 4 * TICKS_PER_QUARTER
@@ -338,7 +338,8 @@ def _sound_notes(
             read[key] = _read_bar(tune, bar, whole, lengths[bar.index])
         for offset, length, pitches, tied, accent, on_beat in read[key]:
             if not held and not tied:
-                found += [SoundingNote(bar.onset + offset, length, pitch, accent, on_beat) for pitch in pitches]
+                for pitch in pitches:
+                    found.append(SoundingNote(bar.onset + offset, length, pitch, accent, on_beat))
                 continue
             continued: dict[int, int] = {}
             for pitch in pitches:
@@ -363,12 +364,15 @@ def _read_bar(tune: Tune, bar: PlayedBar, whole: int, lengths: Sequence[int]) ->
         place = lead + offset
         on_beat = place % beat == 0
         accent = BAR_ACCENT if place == 0 else BEAT_ACCENT if on_beat else OTHER_ACCENT
-        pitches = [pitch.midi for pitch in note.pitches]
-        if len(pitches) > 1:
-            pitches = sorted(set(pitches))
-        found.append(_WrittenNote(offset, length, pitches, [pitch.midi for pitch in note.ties], accent, on_beat))
+        found.append(_WrittenNote(offset, length, _midi(note.pitches), _midi(note.ties), accent, on_beat))
         offset += length
     return found
+
+
+@lru_cache(maxsize=4096)
+def _midi(pitches: tuple[Pitch, ...]) -> list[int]:
+    """The MIDI numbers of pitches, each once, lowest first."""
+    return sorted({pitch.midi for pitch in pitches})
 
 
 def to_ticks(time: Fraction, whole: int = 1) -> int:

@@ -329,7 +329,7 @@ def test_voices_stay_below_the_ceiling(root, intervals, ceiling):
     for found in (
         *(chord_pitches(chord, what, ceiling) for what in "TO1234"),
         *(bass_pitch(chord, what, ceiling) for what in "R5"),
-        drone_pitches(chord, ceiling),
+        drone_pitches(chord, "O", ceiling),
     ):
         assert all(0 <= pitch <= ceiling and pitch % 12 in chord.tones for pitch in found)
         assert list(found) == sorted(found)
@@ -345,7 +345,7 @@ def test_voices_lie_where_they_should():
     assert close_position(C_MAJOR, 71) == (52, 55, 60)
     assert close_position(C_MAJOR, 54) == (43, 48, 52)
     assert close_position(C_MAJOR, 40) == ()
-    assert drone_pitches(Chord(2, FIFTH, 2), 71) == (38, 45, 50)
+    assert drone_pitches(Chord(2, FIFTH, 2), "O", 71) == (38, 45, 50)
     assert [chord_pitches(C_MAJOR, what, 71) for what in "1234"] == [(48,), (55,), (60,), (64,)]
     assert chord_pitches(C_MAJOR, "4", 62) == (55,)
 

@@ -8,11 +8,12 @@ is humanised, by a hash of (seed, track, tick, pitch): one changed note moves no
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import lru_cache, partial
+from functools import lru_cache
 from hashlib import blake2b
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +28,6 @@ from hoyomusic.score import (
     TICKS_PER_WHOLE,
     VELOCITY,
     GridBar,
-    PlayedBar,
     Score,
     SoundingNote,
     TempoChange,
@@ -69,9 +69,10 @@ class Sound(NamedTuple):
     accent: float
 
 
-# A note of four numbers; `TimedNote` itself takes twice the time.
-as_timed_note = partial(tuple.__new__, TimedNote)
-
+# When each chord of a bar begins and ends.
+Times = tuple[tuple[int, int], ...]
+# Track -> the pitches of a chord, for what is struck (`Event.what`) below a ceiling.
+VOICES = {"chords": chord_pitches, "bass": bass_pitch, "drone": drone_pitches}
 # What a track plays: where each stretch of it begins in ticks, and the sounds (N, 6) told from there.
 Part = list[tuple[int, np.ndarray]]
 
@@ -83,13 +84,12 @@ class Place(NamedTuple):
     late: int
     length: int
 
-    def sounds(self, pitches: Iterable[int], onset: int, end: int, accent: float) -> list[Sound]:
-        """Sounds between two times in the bar, told in parts."""
-        times = [self.to_tick(time) for time in (onset, end, 0, self.length)]
-        return [Sound(*times, pitch, accent) for pitch in pitches]
+    def ticks(self, onset: int, end: int) -> tuple[int, ...]:
+        """The first four numbers of a `Sound` between two times in the bar, told in parts."""
+        return tuple(map(self.to_tick, (onset, end, 0, self.length)))
 
     def to_tick(self, time: int) -> int:
-        """The tick nearest to a time in the bar, halves rounded up; a tick is an even number of parts (`score.PARTS`)."""
+        """The tick nearest to a time in the bar, halves rounded up; its parts are an even number (`score.PARTS`)."""
         return (self.late + time + self.tick // 2) // self.tick
 
 
@@ -126,8 +126,7 @@ def arrange(tune: Tune, region: Region, *, seed: int = 0, tempo: float | None = 
     pitches = [note.pitch for note in score.melody.notes]
     instrument = next(program for program in region.programs if program != style.chord)
     tracks = [replace(score.melody, program=instrument, volume=volume(instrument, pitches), pan=pan["melody"])]
-    for name, part in parts.items():
-        timed = _humanised(part, name, seed, quarter)
+    for name, timed in _humanised(parts, seed, quarter).items():
         if timed and name == "drums":
             tracks.append(_drum_track(timed, grid, region, pan["drums"]))
         elif timed:
@@ -160,18 +159,15 @@ def _play(
             length = Fraction(bar.length, whole) if bar.metre is None else bar.metre.length
             figures[key] = _figure(region, bar.metre, length, full, whole)
         figure = figures[key]
-        chords = tuple(
-            [
-                ChordSpan(max(0, span.onset - start), min(bar.length, span.end - start), span.chord)
-                for span in spans[bisect_right(changes, start) - 1 : bisect_left(changes, stop)]
-            ]
-        )
+        inside = spans[bisect_right(changes, start) - 1 : bisect_left(changes, stop)]
+        times = tuple([(max(0, onset - start), min(bar.length, end - start)) for onset, end, _ in inside])
+        chords = tuple([span.chord for span in inside])
         last = position == len(grid) - 1
         tick, late = divmod(start, whole // TICKS_PER_WHOLE)
-        for name, sounds in _band(figure, late, bar.length, chords, ceiling, last).items():
+        for name, sounds in _band(figure, late, bar.length, times, last, chords, ceiling).items():
             parts[name].append((tick, sounds))
         if full and not last and bar.whole and position % figure.drums.every_bars == 0 and figure.drums.hits:
-            parts["drums"].append((tick, _strokes(figure, late, bar.length)))
+            parts["drums"].append((tick, _drum_strokes(figure, late, bar.length)))
     return parts
 
 
@@ -185,30 +181,53 @@ def _figure(region: Region, metre: Metre | None, length: Fraction, full: bool, w
     return Figure(_in_parts(texture, whole), drums_for(region, metre), whole, bass_gain, chord_gain)
 
 
-@lru_cache(maxsize=2048)
+@lru_cache(maxsize=4096)
 def _band(
-    figure: Figure, late: int, length: int, chords: tuple[ChordSpan, ...], ceiling: int, last: bool
+    figure: Figure, late: int, length: int, times: Times, last: bool, chords: tuple[Chord, ...], ceiling: int
 ) -> dict[str, np.ndarray]:
-    """Track -> its sounds in one bar, told from the bar's first tick; tracks without a sound are left out.
-
-    The bar begins `late` parts behind that tick and is `length` parts long; so are `chords` told.
-    """
-    texture = _held(figure.texture, chords) if last else figure.texture
+    """Track -> its sounds in one bar, told from the bar's first tick; tracks without a sound are left out."""
     parts: dict[str, list[Sound]] = {"chords": [], "bass": [], "drone": []}
-    place = Place(figure.whole // TICKS_PER_WHOLE, late, length)
+    for track, ticks, what, number, accent in _strikes(figure, late, length, times, last):
+        pitches = VOICES[track](chords[number], what, ceiling)
+        parts[track] += [Sound(*ticks, pitch, accent) for pitch in pitches]
+    return {name: _in_array(sounds) for name, sounds in parts.items() if sounds}
+
+
+class Strike(NamedTuple):
+    """What a track strikes in a bar: onset, end, earliest and latest tick, what (`Event.what`) of which chord."""
+
+    track: str
+    ticks: tuple[int, ...]
+    what: str
+    chord: int
+    accent: float
+
+
+@lru_cache(maxsize=1024)
+def _strikes(figure: Figure, late: int, length: int, times: Times, last: bool) -> list[Strike]:
+    """What a bar's figure strikes, whatever its chords are.
+
+    The bar begins `late` parts behind the tick it is told from and is `length` parts long; `times` are those of its
+    chords, in parts from its start.
+    """
+    texture = _held(figure.texture, times) if last else figure.texture
+    bar = Place(figure.whole // TICKS_PER_WHOLE, late, length)
+    strikes = []
     for event in texture.bass:
-        for onset, end, what, chord in _pieces(event, length, chords, "R"):
-            pitches = bass_pitch(chord, what, ceiling)
-            parts["bass"] += place.sounds(pitches, onset, end, event.accent * figure.bass_gain)
+        for onset, end, what, chord in _pieces(event, length, times, "R"):
+            strikes.append(Strike("bass", bar.ticks(onset, end), what, chord, event.accent * figure.bass_gain))
     for event in texture.chord:
-        for onset, end, what, chord in _pieces(event, length, chords, ""):
-            pitches = chord_pitches(chord, what, ceiling)
-            parts["chords"] += place.sounds(pitches, onset, end, event.accent * figure.chord_gain)
+        for onset, end, what, chord in _pieces(event, length, times, ""):
+            strikes.append(Strike("chords", bar.ticks(onset, end), what, chord, event.accent * figure.chord_gain))
             break
     for event in texture.drone:
-        for onset, end, _, chord in _pieces(event, length, chords, "O"):
-            parts["drone"] += place.sounds(drone_pitches(chord, ceiling), onset, end, event.accent)
-    return {name: np.array(sounds, float) for name, sounds in parts.items() if sounds}
+        for onset, end, what, chord in _pieces(event, length, times, "O"):
+            strikes.append(Strike("drone", bar.ticks(onset, end), what, chord, event.accent))
+    return strikes
+
+
+def _in_array(sounds: Sequence[Sound]) -> np.ndarray:
+    return np.fromiter(chain.from_iterable(sounds), float).reshape(-1, len(Sound._fields))
 
 
 def _in_parts(texture: Texture, whole: int) -> Texture:
@@ -238,43 +257,41 @@ def _ceilings(grid: Sequence[GridBar], notes: Sequence[SoundingNote]) -> list[in
     return ceilings
 
 
-def _held(texture: Texture, chords: Sequence[ChordSpan]) -> Texture:
+def _held(texture: Texture, times: Times) -> Texture:
     """The last bar: each chord struck once and held."""
     if not texture.bass:
         return texture
-    bass = tuple(Event(span.onset, span.end - span.onset, "R", 0.9) for span in chords)
+    bass = tuple(Event(onset, end - onset, "R", 0.9) for onset, end in times)
     # A nation that doubles the melody has a drone in place of chords.
     chord = () if texture.drone else tuple(event._replace(what="T", accent=0.7) for event in bass)
     return texture._replace(bass=bass, chord=chord)
 
 
-def _pieces(
-    event: Event, length: int, chords: Sequence[ChordSpan], restruck: str
-) -> Iterator[tuple[int, int, str, Chord]]:
-    """(onset, end, what, chord) of an event, cut where the chord changes and at the end of its bar.
+def _pieces(event: Event, length: int, times: Times, restruck: str) -> Iterator[tuple[int, int, str, int]]:
+    """(onset, end, what, number of the chord) of an event, cut where the chord changes and at the end of its bar.
 
     Behind a change comes `restruck`. A fifth that would open a chord becomes its root.
     """
     onset, end = event.onset, min(event.onset + event.length, length)
     first = True
-    for span in chords:
-        piece_onset, piece_end = max(onset, span.onset), min(end, span.end)
+    for number, (begin, stop) in enumerate(times):
+        piece_onset, piece_end = max(onset, begin), min(end, stop)
         if piece_onset < piece_end:
-            opening = event.what == "5" and span.onset == piece_onset and span is not chords[0]
+            opening = event.what == "5" and begin == piece_onset and number > 0
             what = (("R" if opening else event.what) if first else restruck) or event.what
-            yield piece_onset, piece_end, what, span.chord
+            yield piece_onset, piece_end, what, number
             first = False
 
 
 @lru_cache(maxsize=256)
-def _strokes(figure: Figure, late: int, length: int) -> np.ndarray:
-    """The strokes of a bar (see `_band`)."""
-    place = Place(figure.whole // TICKS_PER_WHOLE, late, length)
-    sounds: list[Sound] = []
+def _drum_strokes(figure: Figure, late: int, length: int) -> np.ndarray:
+    """The drums of a bar, told as `_strikes` does."""
+    bar = Place(figure.whole // TICKS_PER_WHOLE, late, length)
+    sounds = []
     for hit in figure.drums.hits:
         onset = in_parts(hit.onset, figure.whole)
-        sounds += place.sounds([hit.key], onset, min(onset + figure.whole // 8, length), hit.accent)
-    return np.array(sounds, float)
+        sounds.append(Sound(*bar.ticks(onset, min(onset + figure.whole // 8, length)), hit.key, hit.accent))
+    return _in_array(sounds)
 
 
 def _doubling(timeline: Timeline) -> Part:
@@ -290,45 +307,52 @@ def _doubling(timeline: Timeline) -> Part:
         alone = alone and (position == 0 or notes[position - 1].onset + notes[position - 1].length <= note.onset)
         if note.onset >= start and alone and note.pitch >= 24:
             place = Place(whole // TICKS_PER_WHOLE, note.onset, note.length)
-            single += place.sounds([note.pitch - 12], 0, note.length, note.accent)
-    return [(0, np.array(single, float))] if single else []
+            single.append(Sound(*place.ticks(0, note.length), note.pitch - 12, note.accent))
+    return [(0, _in_array(single))] if single else []
 
 
 # ------------------------------------------------------------------ from sounds to tracks
 
 
-def _humanised(part: Part, track: str, seed: int, quarter: int) -> tuple[TimedNote, ...]:
-    """Notes in ticks, each moved a little in time and loudness by a hash of its own place and pitch."""
-    if not part:
-        return ()
-    sounds = np.concatenate([sounds for _, sounds in part])
-    sounds[:, :4] += np.repeat([tick for tick, _ in part], [len(sounds) for _, sounds in part])[:, None]
+def _humanised(parts: dict[str, Part], seed: int, quarter: int) -> dict[str, tuple[TimedNote, ...]]:
+    """Track -> its notes in ticks, each moved a little in time and loudness by a hash of its own place and pitch."""
+    # All tracks in one array: most of what an operation on arrays takes is the same for few notes and for many.
+    stretches = [(track, tick, sounds) for track, part in enumerate(parts.values()) for tick, sounds in part]
+    if not stretches:
+        return {}
+    sounds = np.concatenate([sounds for _, _, sounds in stretches])
+    lengths = np.array([len(sounds) for _, _, sounds in stretches])
+    track, tick = np.array([stretch[:2] for stretch in stretches]).repeat(lengths, axis=0).T
+    sounds[:, :4] += tick[:, None]
     onset, end, earliest, latest, pitch, accent = sounds.T
-    duration = np.maximum(1, end - onset)
-    name, places = f"{seed} {track}".encode(), sounds[:, [0, 4]].astype(np.int64).tolist()
-    hashed = b"".join([blake2b(b"%b %d %d" % (name, *place), digest_size=8).digest() for place in places])
-    late, loud = np.frombuffer(hashed, ">u4").reshape(-1, 2).T / 0xFFFFFFFF * 2 - 1
+    names = [f"{seed} {name}" for name in parts]
+    places = zip(*np.array((track, onset, pitch), np.int64).tolist(), strict=True)
+    texts = [f"{names[number]} {tick} {key}" for number, tick, key in places]
+    hashes = b"".join([blake2b(text.encode(), digest_size=8).digest() for text in texts])
+    late, loud = np.frombuffer(hashes, ">u4").reshape(-1, 2).T / 0xFFFFFFFF * 2 - 1
     swing = HUMANISE_SECONDS * TICKS_PER_QUARTER * 1_000_000 / quarter  # in ticks
+    duration = np.maximum(1, end - onset)
     moved = np.maximum(earliest, onset + np.rint(late * swing))
     stop = np.minimum(moved + duration, latest)
     moved, stop = np.where(moved < stop, (moved, stop), (onset, onset + duration))  # too short to be moved
     velocity = np.minimum(127, np.maximum(1, np.rint(VELOCITY * accent * (1 + HUMANISE_VELOCITY * loud))))
-    return _without_overlap(np.array((moved, stop, pitch, velocity)).astype(np.int64))
+    notes = _without_overlap(np.array((track, moved, stop, pitch, velocity)).astype(np.int64))
+    bounds = np.searchsorted(notes[0], range(len(parts) + 1)).tolist()
+    timed = tuple(map(TimedNote._make, zip(*notes[1:].tolist(), strict=True)))
+    return {name: timed[start:stop] for name, start, stop in zip(parts, bounds, bounds[1:], strict=False)}
 
 
-def _without_overlap(notes: np.ndarray) -> tuple[TimedNote, ...]:
-    """Notes of one track, (onset, end, pitch, velocity) x N, put in order, each cut where its own pitch is struck again.
+def _without_overlap(notes: np.ndarray) -> np.ndarray:
+    """(track, onset, end, pitch, velocity) x N put in order, with durations for ends.
 
-    Of those that begin together on one pitch the last is kept.
+    A note is cut where its track strikes its pitch again; of those that begin together the last is kept.
     """
-    notes = notes[:, np.lexsort(notes[[0, 2]])]  # by pitch, then onset
-    onset, end, pitch, velocity = notes
-    again = pitch[1:] == pitch[:-1]
+    track, onset, end, pitch, _ = notes = notes[:, np.lexsort(notes[[1, 3, 0]])]
+    again = (track[1:] == track[:-1]) & (pitch[1:] == pitch[:-1])
     np.minimum(end[:-1], onset[1:], out=end[:-1], where=again)
-    order = np.lexsort((pitch, onset))
-    order = order[onset[order] < end[order]]  # of two that begin together the first has now no length
-    rows = np.array((onset, end - onset, pitch, velocity))[:, order].T
-    return tuple(map(as_timed_note, rows.tolist()))
+    end -= onset
+    order = np.lexsort((pitch, onset, track))
+    return notes[:, order[end[order] > 0]]  # of two that begin together the first has been cut to nothing
 
 
 def _drum_track(notes: tuple[TimedNote, ...], grid: Sequence[GridBar], region: Region, pan: int) -> Track:

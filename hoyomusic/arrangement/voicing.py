@@ -13,6 +13,7 @@ from hoyomusic.harmony import Chord
 BASS_FLOOR, BASS_TOP = 36, 47
 LOWEST_BASS = 24  # where a low melody pushes it
 CHORD_FLOOR, CHORD_CENTRE = 38, 57
+HIGHEST_PITCH = 127
 
 
 @lru_cache(maxsize=4096)
@@ -43,24 +44,31 @@ def chord_pitches(chord: Chord, what: str, ceiling: int) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=4096)
-def drone_pitches(chord: Chord, ceiling: int) -> tuple[int, ...]:
-    """Root, fifth and octave in the lowest octave that a drone has."""
-    return _open_position(chord, "O", ceiling, LOWEST_BASS, BASS_FLOOR + chord.root)
+def drone_pitches(chord: Chord, what: str, ceiling: int) -> tuple[int, ...]:
+    """What a drone holds of a chord, mostly root, fifth and octave (``O``), in the lowest octave that it has."""
+    return _open_position(chord, what, ceiling, LOWEST_BASS, BASS_FLOOR + chord.root)
 
 
 def close_position(chord: Chord, ceiling: int) -> tuple[int, ...]:
     """All tones within an octave, round the middle of the range; fewer where the melody is too low."""
     for intervals in (chord.intervals, (0, chord.fifth), (0,)):
-        tones = {(chord.root + interval) % 12 for interval in intervals}
-        found = []
-        for lowest in range(CHORD_FLOOR, ceiling + 1):
-            if lowest % 12 in tones:
-                pitches = tuple(pitch for pitch in range(lowest, lowest + 12) if pitch % 12 in tones)
-                if pitches[-1] <= ceiling:
-                    found.append(pitches)
+        positions = _close_positions(chord.root, intervals)
+        found = next((pitches for pitches in positions if pitches[-1] <= ceiling), ())
         if found:
-            return min(found, key=lambda pitches: (abs(sum(pitches) / len(pitches) - CHORD_CENTRE), pitches))
+            return found
     return ()
+
+
+@lru_cache(maxsize=512)
+def _close_positions(root: int, intervals: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """The tones above each of them within an octave, those nearest to the middle of the range first."""
+    tones = {(root + interval) % 12 for interval in intervals}
+    positions = [
+        tuple(pitch for pitch in range(lowest, lowest + 12) if pitch % 12 in tones)
+        for lowest in range(CHORD_FLOOR, HIGHEST_PITCH)
+        if lowest % 12 in tones
+    ]
+    return sorted(positions, key=lambda pitches: (abs(sum(pitches) / len(pitches) - CHORD_CENTRE), pitches))
 
 
 def _open_position(chord: Chord, what: str, ceiling: int, floor: int, centre: int) -> tuple[int, ...]:

@@ -317,7 +317,7 @@ def _add_notes(
     tonic: int,
     whole: int,
 ) -> None:
-    """What the notes in each slot say for each chord, added to `scores` (S, K), one after the other in order of time."""
+    """What the notes in each slot say for each chord is added to `scores` (S, K), one by one in order of time."""
     beats = {metre: in_parts(_counting_beat(metre), whole) for metre in {slot.bar.metre for slot in slots}}
     whole_number = np.int64 if whole <= MOST_EXACT_PARTS else object  # objects divide like Python's own, slowly
     beat = np.array([beats[slot.bar.metre] for slot in slots], whole_number)
