@@ -173,7 +173,7 @@ def find_mode(key: Key, notes: Sequence[SoundingNote], whole: int = 1) -> tuple[
     share = _shares(notes, whole)
     final = notes[-1].pitch % 12 if notes else 0
     tonic = final if key.mode == "none" else (NATURAL_SEMITONES[key.letter] + key.accidental) % 12
-    degree = np.roll(share, -tonic)
+    degree = np.concatenate((share[tonic:], share[:tonic]))
     minor_third = degree[3] > degree[4]
     if degree[3] == degree[4]:
         minor_third = key.mode in ("minor", "dorian", "phrygian", "locrian")

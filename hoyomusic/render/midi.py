@@ -33,6 +33,10 @@ METRE_CLOCKS = bytes((24, 8))
 # A note's start or end as one number: tick, pitch, velocity.
 TICK_BITS, PITCH_BITS = 14, 7
 
+# The groups of a number of variable length, the lowest last: by how much each is shifted, and what is set in it.
+GROUP_SHIFTS = np.arange(56, -1, -7)
+GROUP_FLAGS = np.where(GROUP_SHIFTS, 0x80, 0)
+
 
 def to_bytes(score: Score) -> bytes:
     """The MIDI file; the same score gives the same bytes."""
@@ -113,9 +117,9 @@ def _note_events(notes: np.ndarray, status: int) -> tuple[bytes, int]:
     deltas[1:] -= ticks[:-1]
     # As `variable_length`, for all events at once: a row each, where groups above the highest are not written.
     groups = len(variable_length(int(deltas.max())))
-    remaining = deltas[:, None] >> 7 * np.arange(groups - 1, -1, -1)
+    remaining = deltas[:, None] >> GROUP_SHIFTS[-groups:]
     rows = np.empty((len(moments), groups + 2), np.uint8)
-    rows[:, :groups] = remaining & 0x7F | np.repeat((0x80, 0), (groups - 1, 1))
+    rows[:, :groups] = remaining & 0x7F | GROUP_FLAGS[-groups:]
     rows[:, groups] = moments >> PITCH_BITS & 0x7F
     rows[:, groups + 1] = moments & 0x7F
     written = np.ones(rows.shape, bool)
