@@ -455,7 +455,8 @@ def perform_timeline(
     notes = []
     for onset, length, pitch, accent, _ in sounding:
         start = (onset + half) // tick
-        notes.append(TimedNote(start, max(1, (onset + length + half) // tick - start), pitch, velocities[accent]))
+        duration = (onset + length + half) // tick - start
+        notes.append(TimedNote(start, duration or 1, pitch, velocities[accent]))
     header = tune.header
     return Score(
         tune=tune,

@@ -14,7 +14,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
-from itertools import groupby
+from itertools import chain, groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -319,14 +319,11 @@ def _add_notes(
 ) -> None:
     """What the notes in each slot say for each chord is added to `scores` (S, K), one by one in order of time."""
     beats = {metre: in_parts(_counting_beat(metre), whole) for metre in {slot.bar.metre for slot in slots}}
-    whole_number = np.int64 if whole <= MOST_EXACT_PARTS else object  # objects divide like Python's own, slowly
-    beat = np.array([beats[slot.bar.metre] for slot in slots], whole_number)
-    starts = np.array([slot.onset for slot in slots], whole_number)
-    ends = np.array([slot.end for slot in slots], whole_number)
-    onsets = np.array([note.onset for note in notes], whole_number)
-    lengths = np.array([note.length for note in notes], whole_number)
-    degrees = (np.array([note.pitch for note in notes]) - tonic) % 12
-    on_beat = np.array([note.on_beat for note in notes])
+    number = np.float64 if whole <= MOST_EXACT_PARTS else object  # objects count like Python's own numbers, slowly
+    starts, ends, beat = np.array([(slot.onset, slot.end, beats[slot.bar.metre]) for slot in slots], number).T
+    columns = np.fromiter(chain.from_iterable(notes), number).reshape(-1, len(SoundingNote._fields))
+    onsets, lengths, pitches, _, on_beat = columns.T
+    degrees = ((pitches - tonic) % 12).astype(np.int64)
     stops = onsets + lengths
     # The notes of a slot: from the first that has not ended before it to the last that begins in it.
     first = np.searchsorted(np.maximum.accumulate(stops), starts, "right")
@@ -336,7 +333,7 @@ def _add_notes(
     which = np.minimum(first + order, len(notes) - 1)
     # Beats within the slot; beats of those that start on a beat, or 0.
     sounding = np.where(inside, (np.minimum(stops[which], ends) - np.maximum(onsets[which], starts)) / beat, 0.0)
-    counted = inside & on_beat[which] & (onsets[which] >= starts)
+    counted = inside & on_beat.astype(bool)[which] & (onsets[which] >= starts)
     accents = np.where(counted, np.minimum(1.0, lengths[which] / beat), 0.0)
     length_weight, beat_weight = table.length_weight.T, table.beat_weight.T
     for each, length, accent in zip(degrees[which], sounding.astype(float), accents.astype(float), strict=True):
