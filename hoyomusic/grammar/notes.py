@@ -6,7 +6,7 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from hoyomusic.grammar.clock import sixteenth_of
-from hoyomusic.grammar.rhythm import Rhythm, has_between
+from hoyomusic.grammar.rhythm import Rhythm, bits_between, has_between
 from hoyomusic.grammar.state import Phase
 from hoyomusic.grammar.tables import Tables, Tones
 from hoyomusic.vocab import Vocabulary
@@ -127,6 +127,7 @@ class Notes:
         self._sticky = vocabulary.layout == "sticky"
         self._hanging = frozenset((self.tables.tie, self.tables.join))
         self._lengths_within: dict[tuple, tuple[frozenset[int], frozenset[int]]] = {}
+        self._behind: dict[tuple, list[tuple[int, int]]] = {}
 
         # Wishes without number would fill the memory: only the last that came are kept.
         self.tones = lru_cache(maxsize=128)(partial(Tones, self.tables))
@@ -226,17 +227,27 @@ class Notes:
         if found is None:
             if len(self._lengths_within) >= MOST_KEPT // 6:
                 self._lengths_within.clear()
-            counts = {each: self._counts_behind(room, tuplet, done, each, ending) for each in fitting}
-            one, two = (
-                frozenset(each for each, rest in counts.items() if has_between(rest, least - cost, most - cost))
-                for cost in (1, 2)
+            behind = self._counts_behind(room, tuplet, done, ending)
+            alone, apart = bits_between(least - 1, most - 1), bits_between(least - 2, most - 2)
+            found = self._lengths_within[key] = (
+                frozenset([each for each, rest in behind if rest & alone]),
+                frozenset([each for each, rest in behind if rest & apart]),
             )
-            found = self._lengths_within[key] = one, two
         return found
 
-    def _counts_behind(self, room: int, tuplet: int, done: int, length: int, ending: Tones | None) -> int:
-        """In how many tokens the bar can be filled behind a note of `length`, as bits."""
-        return self.rhythm.counts(room - length, *self.rhythm.follow(tuplet, done, length), length, ending)
+    def _counts_behind(self, room: int, tuplet: int, done: int, ending: Tones | None) -> list[tuple[int, int]]:
+        """The lengths that fit, each with the numbers of tokens in which the bar can be filled behind it, as bits."""
+        key = (room, tuplet, done, ending)
+        found = self._behind.get(key)
+        if found is None:
+            if len(self._behind) >= MOST_KEPT // 60:
+                self._behind.clear()
+            counts, follow = self.rhythm.counts, self.rhythm.follow
+            found = self._behind[key] = [
+                (each, counts(room - each, *follow(tuplet, done, each), each, ending))
+                for each in self.rhythm.fitting(room, tuplet, done)
+            ]
+        return found
 
     def _sign_mask(self, place: Place) -> int:
         """What may follow a note that has been taken: bar lines, a tie, one more note of a chord."""

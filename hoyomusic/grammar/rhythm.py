@@ -158,5 +158,10 @@ class Rhythm:
 
 def has_between(counts: int, least: int, most: int) -> bool:
     """Whether any of the bits `least` to `most` is set; `most` below 0: none is."""
+    return bool(counts & bits_between(least, most))
+
+
+def bits_between(least: int, most: int) -> int:
+    """The bits `least` to `most`, of those from 0 on."""
     least = max(least, 0)
-    return most >= least and bool(counts >> least & (1 << most - least + 1) - 1)
+    return (1 << most - least + 1) - 1 << least if most >= least else 0
