@@ -31,7 +31,7 @@ from hoyomusic.provenance import name_maker, tell_making
 from hoyomusic.recall import SOURCES, remember
 from hoyomusic.regions import REGIONS, Region, find_region
 from hoyomusic.request import Request
-from hoyomusic.runtime import NumpyRuntime, Runtime, fold, one_thread, run_step
+from hoyomusic.runtime import NativeRuntime, NumpyRuntime, Runtime, fold, one_thread, run_step
 from hoyomusic.score import choose_tempo
 from hoyomusic.streaming import StreamedBar, stream_bars
 from hoyomusic.styling import draw_finals, name_tune, style
@@ -39,6 +39,7 @@ from hoyomusic.tune import Bar, Header, Note, Tempo, Tune
 from hoyomusic.vocab import Vocabulary
 from hoyomusic.vocab.characters import LAYOUT as CHARACTERS
 from hoyomusic.vocab.tokens import Kind
+from hoyomusic.walking import Automaton, walk
 
 PRECISIONS = ("auto", "int8", "fp32")
 # Streams that are stepped together; how many there are changes no tune. They begin with few, so that the first tunes
@@ -74,7 +75,10 @@ class Composition:
 
 
 class HoyoMusicGenerator:
-    """A model that composes. `identity` is the SHA-256 of its file, `provenance` what it learned from."""
+    """A model that composes, in one thread at a time.
+
+    `identity` is the SHA-256 of its file, `provenance` what it learned from.
+    """
 
     def __init__(
         self, runtime: Runtime, vocabulary: Vocabulary, *, identity: str, provenance: dict[str, Any], path: Path
@@ -84,6 +88,7 @@ class HoyoMusicGenerator:
         self.identity = identity
         self.provenance = provenance
         self.path = path
+        self._automaton: Automaton | None = None
 
     @classmethod
     def load(
@@ -205,8 +210,28 @@ class HoyoMusicGenerator:
     def _sample(self, voices: list[_Voice], request: Request) -> None:
         """Fill the voices, on one thread."""
         with one_thread(self.runtime):
-            for _ in self._steps(voices, request):
+            for _ in self._compose(voices, request):
                 pass
+
+    def _compose(self, voices: list[_Voice], request: Request) -> Iterator[None]:
+        """Fill the voices until each has ended, and pause now and then, at least behind each bar."""
+        if not self._may_walk(voices, request):
+            return self._steps(voices, request)
+        store = voices[0].grammar.store
+        if self._automaton is None or self._automaton.store is not store:
+            self._automaton = Automaton(store)
+        return walk(self.runtime, self._automaton, request.sampling, request.seed, voices)
+
+    def _may_walk(self, voices: list[_Voice], request: Request) -> bool:
+        """Whether nothing is asked for that only Python does."""
+        plain = request.guidance == request.candidates == 1 and not request.sampling.repetition
+        return (
+            plain
+            and request.prime is None
+            and isinstance(self.runtime, NativeRuntime)
+            and len(self.vocabulary) <= sampling.MOST_CHOICES
+            and all(voice.grammar.wish.form != "AABA" for voice in voices)
+        )
 
     def _steps(self, voices: list[_Voice], request: Request) -> Iterator[None]:
         """Step the voices together until each has ended; those that have leave the batch. Pauses behind each id.
@@ -346,8 +371,10 @@ class HoyoMusicGenerator:
         region, wish = find_region(request.region), request.wish()
         primed = [] if request.prime is None else self._prime_ids(request.prime, wish)
         voice = self._begin(request, region, wish, index, 0, primed)
-        for _ in self._steps([voice], request):
-            yield voice.ids[-1]
+        told = 0
+        for _ in self._compose([voice], request):
+            yield from voice.ids[told:]
+            told = len(voice.ids)
 
     def compare(self, tune: Tune) -> Novelty | None:
         """What a tune shares with the model's training tunes; None where no index of them lies beside the model."""

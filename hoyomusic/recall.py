@@ -210,11 +210,11 @@ class NativeMemories:
         if not all(begun):
             raise MemoryError("no room for what a tune recalls")
         self._begun = np.array(begun, np.uint64)
-        self._at = address(self._begun)
+        self.at = address(self._begun)
 
     def take(self, ids: Sequence[int]) -> np.ndarray:
         """As `Memories.take`."""
-        return self._hear(self._library.hoyo_recall, self._at, ids)
+        return self._hear(self._library.hoyo_recall, self.at, ids)
 
     def take_all(self, ids: Sequence[int]) -> np.ndarray:
         """The only row hears the ids of a tune (n,); what is suggested behind each, (n, SOURCES, 2) int64."""
@@ -231,7 +231,7 @@ class NativeMemories:
     def select(self, rows: Sequence[int]) -> None:
         """As `Memories.select`."""
         self._begun = self._begun[rows]
-        self._at = address(self._begun)
+        self.at = address(self._begun)
 
 
 def _end(library: ctypes.CDLL, begun: list[int | None]) -> None:

@@ -137,7 +137,7 @@ def _draw_in_c(
         np.concatenate(choices, out=told[3 * rows :])
     logits = np.ascontiguousarray(logits, np.float32)
     marks = None if repeats is None or not config.repetition else np.ascontiguousarray(repeats, bool)
-    wish = _tell_library(config, seed % WORD**2, stream % WORD, logits.shape[1])
+    wish = tell_library(config, seed % WORD**2, stream % WORD, logits.shape[1])
     failed = find_library().hoyo_draw(
         ctypes.addressof(wish), rows, address(logits), None if marks is None else address(marks), step % WORD,
         address(told),
@@ -161,7 +161,8 @@ class _Wish(ctypes.Structure):
 
 
 @functools.lru_cache(maxsize=64)
-def _tell_library(config: SamplingConfig, seed: int, stream: int, width: int) -> _Wish:
+def tell_library(config: SamplingConfig, seed: int, stream: int, width: int) -> ctypes.Structure:
+    """How to choose from rows of `width` logits, as draw.c takes it."""
     return _Wish(
         levels_a_nat=STEPS_PER_NAT / config.temperature if config.temperature else 0,
         top_p=config.top_p,

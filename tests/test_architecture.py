@@ -60,6 +60,7 @@ FLOORS = {
     "streaming": 6,
     "rewriting": 6,
     "training": 6,
+    "walking": 6,
     "evaluation": 7,
     "playing": 7,
     "cli": 8,
@@ -68,7 +69,7 @@ FLOORS = {
 # A floor's rooms may stand on one another in this order only: a room -> those of its own floor that it may use.
 SAME_FLOOR = {
     "abc": {"tuplets"},
-    "generator": {"audition", "export", "provenance", "request", "streaming", "styling"},
+    "generator": {"audition", "export", "provenance", "request", "streaming", "styling", "walking"},
     "harmony": {"score"},
     "legacy": {"generator", "provenance", "request", "styling"},
     "model": {"normalisation", "ranks", "recurrence", "sizes"},
@@ -83,7 +84,7 @@ USES_TORCH = {"checkpoint", "device", "fit", "legacy", "model", "normalisation",
 # Told at import, these libraries cost each command its start.
 HEAVY = {"h5py", "torch", "music21", "onnx", "onnxruntime", "verovio", "soundfile", "midirenderer", "matplotlib", "sklearn", "scipy"}
 GROUND = {"errors", "storage", "text"}
-MEETING_ROOMS = {"dataset", "grammar", "recall", "vocab", "styling", "provenance", "request", "streaming", "generator", "legacy", "playing", "rewriting", "training", "evaluation", "cli"}
+MEETING_ROOMS = {"dataset", "grammar", "recall", "vocab", "styling", "provenance", "request", "streaming", "generator", "legacy", "playing", "rewriting", "training", "walking", "evaluation", "cli"}
 MUSIC_SIDE = {"abc", "audition", "arrangement", "corpus", "harmony", "novelty", "regions", "render", "score", "tune", "tuplets"}
 LEARNING_SIDE = {"archive", "checkpoint", "device", "export", "fit", "model", "native", "normalisation", "ranks", "recurrence", "runtime", "samples", "sampling", "sizes", "streams"}
 

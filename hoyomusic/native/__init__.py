@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 LIBRARY = "library.bin"
-VERSION = 2
+VERSION = 3
 # The kinds of processors that products are written for (see step.c), the quickest first; each here has the last.
 MULTIPLIERS = (2, 1, 0)
 
@@ -43,6 +43,11 @@ def find_library() -> ctypes.CDLL | None:
         ("hoyo_recall", ctypes.c_int, [POINTER, ctypes.c_int, POINTER, POINTER]),
         ("hoyo_recall_tune", ctypes.c_int, [POINTER, ctypes.c_int, POINTER, POINTER]),
         ("hoyo_end_recall", None, [POINTER]),
+        ("hoyo_begin_automaton", POINTER, []),
+        ("hoyo_add_place", _NUMBER, [POINTER, POINTER, _NUMBER, POINTER, _NUMBER]),
+        ("hoyo_lead", ctypes.c_int, [POINTER, _NUMBER, _NUMBER, _NUMBER]),
+        ("hoyo_end_automaton", None, [POINTER]),
+        ("hoyo_walk", _NUMBER, [POINTER]),
     ):
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments

@@ -6,14 +6,14 @@
 #define FARTHEST 21504
 
 /* What `sampling.py` fills in. */
-typedef struct {
+struct Wish {
     double levels_a_nat; /* 0: the best id is taken */
     double top_p;
     float repetition;
     int32_t top_k;
     uint32_t seed_low, seed_high, stream, width; /* of a row of logits */
     const int32_t *weights;                        /* (FARTHEST + 1,) */
-} Wish;
+};
 
 /* The first word of Philox4x32-10. */
 static uint32_t random_word(const Wish *wish, uint32_t step, uint32_t tune) {
@@ -64,42 +64,48 @@ static void cut(const Wish *wish, const int32_t *distances, int32_t *weights, ui
     for (int64_t at = kept; at < count; at++) weights[order[at]] = 0;
 }
 
-/* For each of `rows` one of its choices. `logits` (rows, width), `repeats` likewise or none. `told` holds how many
- * choices each row has (rows,), the tunes (rows,), room for what is chosen (rows,), then all choices, one row's behind
- * the other's. The first row that allows nothing or whose logits are not finite is told, else -1. */
-EXPORTED int64_t hoyo_draw(const Wish *wish, int rows, const float *logits, const uint8_t *repeats, int64_t step,
-                           int64_t *told) {
-    const int64_t *counts = told, *tunes = told + rows, *choices = told + 3 * (size_t)rows;
-    int64_t *chosen = told + 2 * (size_t)rows;
+/* One of `count` choices for a row of logits (width,) and perhaps of marks; -1 where none is allowed or the logits are
+ * not finite. */
+int64_t draw_one(const Wish *wish, const float *logits, const uint8_t *repeats, const int64_t *choices, int64_t count,
+                 int64_t tune, int64_t step) {
     float values[MOST_CHOICES];
     int32_t distances[MOST_CHOICES], weights[MOST_CHOICES];
     uint32_t room[2 * MOST_CHOICES];
-    for (int row = 0; row < rows; choices += counts[row], logits += wish->width, row++) {
-        const int64_t count = counts[row];
-        int64_t best = 0;
-        for (int64_t at = 0; at < count; at++) {
-            float value = logits[choices[at]];
-            if (repeats && repeats[(size_t)row * wish->width + choices[at]]) value -= wish->repetition;
-            values[at] = value;
-            if (value != value) return row;
-            if (value > values[best]) best = at;
-        }
-        if (!count || values[best] - values[best] != 0) return row;
-        chosen[row] = choices[best];
-        if (!wish->levels_a_nat || count == 1) continue;
-        const double highest = round_down(values[best] * wish->levels_a_nat + 0.5);
-        for (int64_t at = 0; at < count; at++) {
-            double distance = highest - round_down(values[at] * wish->levels_a_nat + 0.5);
-            distances[at] = distance < FARTHEST ? (int32_t)distance : FARTHEST;
-        }
-        int64_t sum = 0;
-        for (int64_t at = 0; at < count; at++) weights[at] = wish->weights[distances[at]];
-        if (wish->top_k || wish->top_p < 1) cut(wish, distances, weights, room, count);
-        for (int64_t at = 0; at < count; at++) sum += weights[at];
-        const double word = random_word(wish, (uint32_t)step, (uint32_t)tunes[row]);
-        int64_t drawn = (int64_t)(word * (double)sum / 4294967296.0), at = 0;
-        for (int64_t running = weights[0]; running <= drawn; running += weights[at]) at++;
-        chosen[row] = choices[at];
+    int64_t best = 0, sum = 0;
+    for (int64_t at = 0; at < count; at++) {
+        float value = logits[choices[at]];
+        if (repeats && repeats[choices[at]]) value -= wish->repetition;
+        values[at] = value;
+        if (value != value) return -1;
+        if (value > values[best]) best = at;
+    }
+    if (!count || values[best] - values[best] != 0) return -1;
+    if (!wish->levels_a_nat || count == 1) return choices[best];
+    const double highest = round_down(values[best] * wish->levels_a_nat + 0.5);
+    for (int64_t at = 0; at < count; at++) {
+        double distance = highest - round_down(values[at] * wish->levels_a_nat + 0.5);
+        distances[at] = distance < FARTHEST ? (int32_t)distance : FARTHEST;
+        weights[at] = wish->weights[distances[at]];
+    }
+    if (wish->top_k || wish->top_p < 1) cut(wish, distances, weights, room, count);
+    for (int64_t at = 0; at < count; at++) sum += weights[at];
+    const double word = random_word(wish, (uint32_t)step, (uint32_t)tune);
+    int64_t drawn = (int64_t)(word * (double)sum / 4294967296.0), at = 0;
+    for (int64_t running = weights[0]; running <= drawn; running += weights[at]) at++;
+    return choices[at];
+}
+
+/* For each of `rows` one of its choices. `logits` (rows, width), `repeats` likewise or none. `told` holds how many
+ * choices each row has (rows,), the tunes (rows,), room for what is chosen (rows,), then all choices, one row's behind
+ * the other's. The first row for which `draw_one` finds nothing is told, else -1. */
+EXPORTED int64_t hoyo_draw(const Wish *wish, int rows, const float *logits, const uint8_t *repeats, int64_t step,
+                           int64_t *told) {
+    const int64_t *counts = told, *tunes = told + rows, *choices = told + 3 * (size_t)rows;
+    for (int row = 0; row < rows; choices += counts[row++]) {
+        const size_t at = (size_t)row * wish->width;
+        const int64_t found = draw_one(wish, logits + at, repeats ? repeats + at : 0, choices, counts[row], tunes[row], step);
+        if (found < 0) return row;
+        told[2 * (size_t)rows + row] = found;
     }
     return -1;
 }

@@ -1,8 +1,7 @@
 /* What a tune's own past suggests: `recall.py`, whose Python tells what is done and why. */
 
-#include <stdlib.h>
-
 #include "library.h"
+#include "table.h"
 
 #define LAGS 4
 #define SOURCES (1 + LAGS)
@@ -10,24 +9,13 @@
 /* What an id does to the place where the next will stand: the numbers of recall.py. */
 enum { KEEPS, NOTE, PITCH, LENGTH, JOIN, BAR_END, METRE, BARS, STANDS_NOWHERE, UPBEAT };
 
-/* A table from two numbers to one; rows without a value are free. It holds at most half of what it has room for. */
-typedef struct {
-    int64_t first, second;
-    int64_t value;
-} Entry;
-
-typedef struct {
-    Entry *entries;
-    int64_t room, held;
-} Table;
-
 typedef struct {
     int64_t *numbers;
     int64_t room, held;
 } List;
 
 /* The memory of one tune under way. */
-typedef struct {
+struct Recall {
     const int64_t *moves, *ticks; /* of each id */
     int64_t agreements;
     Table stood;    /* (place, bar) -> the id that stood there */
@@ -37,46 +25,9 @@ typedef struct {
     int64_t bar, position, count, full, length;
     int in_body, joining;
     int64_t right[LAGS], told[2 * SOURCES];
-} Recall;
+};
 
 static const int lags[LAGS] = {1, 2, 4, 8};
-
-#define FREE INT64_MIN
-
-static Entry *find(const Table *table, int64_t first, int64_t second) {
-    uint64_t mixed = (uint64_t)first * 0x9E3779B97F4A7C15u ^ (uint64_t)second * 0xC2B2AE3D27D4EB4Fu;
-    mixed ^= mixed >> 29;
-    for (int64_t at = (int64_t)(mixed & (uint64_t)(table->room - 1));; at = (at + 1) & (table->room - 1)) {
-        Entry *entry = table->entries + at;
-        if (entry->value == FREE || (entry->first == first && entry->second == second)) return entry;
-    }
-}
-
-static int make_room(Table *table, int64_t room) {
-    Table larger = {malloc(sizeof(Entry) * (size_t)room), room, table->held};
-    if (!larger.entries) return 0;
-    for (int64_t at = 0; at < room; at++) larger.entries[at].value = FREE;
-    for (int64_t at = 0; at < table->room; at++) {
-        const Entry *entry = table->entries + at;
-        if (entry->value != FREE) *find(&larger, entry->first, entry->second) = *entry;
-    }
-    free(table->entries);
-    *table = larger;
-    return 1;
-}
-
-/* The entry of two numbers, made with `value` if there was none; 0 where memory has run out. */
-static Entry *get(Table *table, int64_t first, int64_t second, int64_t value) {
-    Entry *entry = find(table, first, second);
-    if (entry->value != FREE) return entry;
-    if (2 * table->held >= table->room) {
-        if (!make_room(table, 2 * table->room)) return 0;
-        entry = find(table, first, second);
-    }
-    table->held++;
-    entry->first = first, entry->second = second, entry->value = value;
-    return entry;
-}
 
 static int add(List *list, int64_t number) {
     if (list->held == list->room) {

@@ -10,7 +10,7 @@
 #define MOST_SOURCES 64
 
 /* What `runtime/native.py` fills in; matrices lie in blocks (see `multiply`), and all start on multiples of 32 bytes. */
-typedef struct {
+struct Model {
     int32_t embedding, hidden, layers, columns, recalls, agreements, table_reach;
     int32_t vocabulary, regions; /* where in the table regions begin, and behind how many of them clocks */
     int32_t layer_steps, layer_zero, output_zero;
@@ -25,7 +25,7 @@ typedef struct {
     const int32_t *output_zero_sums;        /* (columns,) */
     const float *output_scale, *output_bias; /* (columns,) */
     const float *tanh_table, *sigmoid_table; /* (2 table_reach + 1,): results for arguments from -reach to reach steps */
-} Model;
+};
 
 #if defined(__x86_64__) || defined(_M_X64)
 #include <immintrin.h>

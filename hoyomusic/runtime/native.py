@@ -63,12 +63,12 @@ class NativeRuntime:
         self._config = step.config
         self._kept: list[np.ndarray] = []
         self._model = self._fill(step)
-        self._address = ctypes.addressof(self._model)
+        self.at, self.columns = ctypes.addressof(self._model), self._model.columns
         config = step.config
         self._row = 5 * config.layers * config.hidden
         widest = max(config.embedding, config.hidden) + config.hidden
         self._scratch_row = widest + config.hidden + 4 * max(4 * config.hidden, self._model.columns)
-        self._room = _Room(1, config.recalls, self._scratch_row)
+        self._room = _Room(1, config.recalls, self.scratch(1))
 
     def _fill(self, step: Step) -> _Model:
         constants, config = step.constants, step.config
@@ -117,6 +117,10 @@ class NativeRuntime:
         self._kept.append(copy)
         return copy.ctypes.data
 
+    def scratch(self, batch: int) -> np.ndarray:
+        """Memory for the library to work in when it steps so many rows."""
+        return _aligned(batch * self._scratch_row)
+
     def start(self, batch: int) -> np.ndarray:
         """The state of `batch` rows before their first id."""
         state = np.zeros((batch, self._row), np.uint8)
@@ -134,17 +138,17 @@ class NativeRuntime:
         """Logits (B, V) for the ids after `ids`, and the new state (see `Runtime.step`)."""
         batch = len(ids)
         if len(self._room.tokens) != batch:
-            self._room = _Room(batch, self._config.recalls, self._scratch_row)
+            self._room = _Room(batch, self._config.recalls, self.scratch(batch))
         room = self._room
         tokens = room.tokens
         tokens[:, 0], tokens[:, 1], tokens[:, 2] = ids, region, clock
         if self._config.recalls:
             room.recall[...] = recall
         new = np.empty_like(state)
-        logits = np.empty((batch, self._model.columns), np.float32)
+        logits = np.empty((batch, self.columns), np.float32)
         given = room.tokens_at, room.recall_at
         self._library.hoyo_step(
-            self._address, batch, *given, address(state), address(new), address(logits), room.scratch_at
+            self.at, batch, *given, address(state), address(new), address(logits), room.scratch_at
         )
         return logits[:, : self._config.vocabulary], new
 
@@ -160,11 +164,11 @@ class NativeRuntime:
 class _Room:
     """Memory that a step over `batch` rows works in, and where it lies: asking for that takes as long as a product."""
 
-    def __init__(self, batch: int, recalls: int, scratch_row: int) -> None:
+    def __init__(self, batch: int, recalls: int, scratch: np.ndarray) -> None:
         self.tokens = np.empty((batch, 3), np.int64)
         self.recall = np.empty((batch, recalls, 2), np.int64)
-        self.scratch = _aligned(batch * scratch_row)
-        self.tokens_at, self.scratch_at = address(self.tokens), address(self.scratch)
+        self.scratch = scratch
+        self.tokens_at, self.scratch_at = address(self.tokens), address(scratch)
         self.recall_at = address(self.recall) if recalls else None
 
 
