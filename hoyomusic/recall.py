@@ -186,7 +186,7 @@ class Memories:
         self._memories = [Recall(vocabulary) for _ in range(count)]
 
     def take(self, ids: Sequence[int]) -> np.ndarray:
-        """Hear the next id of each row; guess and agreement of each source (B, SOURCES, 2) int64, as a step takes them."""
+        """Hear the next id of each row; what its sources say, (B, SOURCES, 2) int64, as a step takes it."""
         for memory, index in zip(self._memories, ids, strict=True):
             memory.take(index)
         return tell(self._memories)
