@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hoyomusic import arrangement
 from hoyomusic.arrangement import arrange
 from hoyomusic.arrangement.levels import drum_volume, program_lufs, volume
 from hoyomusic.arrangement.texture import drums_for, groups_of, metre_name, patterns, pulse, style_of, texture_for
@@ -335,6 +336,18 @@ def test_voices_stay_below_the_ceiling(root, intervals, ceiling):
         assert list(found) == sorted(found)
     if ceiling >= 60:
         assert len(close_position(chord, ceiling)) == len(intervals)
+
+
+@pytest.mark.parametrize("region", NATIONS)
+def test_what_was_arranged_before_changes_nothing(region):
+    """What a bar plays is kept for later bars: alone, behind others and once more a tune sounds the same."""
+    first = arrange(JIG, region, seed=5)
+    for tune in (REEL, HAN):
+        arrange(tune, region)
+    assert arrange(JIG, region, seed=5) == first
+    for kept in (arrangement._figure, arrangement._strikes, arrangement._band, arrangement._drum_strokes):
+        kept.cache_clear()
+    assert arrange(JIG, region, seed=5) == first
 
 
 def test_voices_lie_where_they_should():

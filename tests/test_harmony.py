@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hoyomusic import harmony
 from hoyomusic.harmony import find_mode, find_pentatonic, harmonise
 from hoyomusic.harmony.chord import FIFTH, MAJOR, MINOR, Chord, read_symbol
 from hoyomusic.harmony.tables import DRONES, PENTATONIC, learned_table
@@ -220,3 +221,13 @@ def test_tables_agree_in_shape():
         assert all(values.shape == (count,) for values in (table.bias, table.section_end, *table.phrase.values()))
         smaller = table.without(7, MAJOR)
         assert len(smaller.roots) == count - 1 and smaller.transition.shape == (count - 1, count - 1)
+
+
+@settings(deadline=None, max_examples=30)
+@given(tunes, st.sampled_from(REGIONS))
+def test_times_of_any_size_give_the_same_chords(tune, region):
+    with pytest.MonkeyPatch.context() as patch:
+        bars = played_bars(tune)
+        quick = harmonise(tune, bars, region)
+        patch.setattr(harmony, "MOST_EXACT_PARTS", 0)
+        assert harmonise(tune, bars, region) == quick

@@ -17,7 +17,7 @@ from mido.midifiles.meta import encode_variable_int
 from hoyomusic.arrangement import arrange
 from hoyomusic.regions import REGIONS, find_region
 from hoyomusic.render import midi
-from hoyomusic.score import perform
+from hoyomusic.score import TimedNote, Track, perform
 from hoyomusic.tune import Bar, Header, Key, Metre, Note, Pitch, Tune
 
 NATIONS = [pytest.param(region, id=region.name) for region in REGIONS]
@@ -120,6 +120,20 @@ def test_a_tune_without_bars_is_a_file_too():
 @given(st.integers(0, 2**28 - 1))
 def test_numbers_are_told_as_mido_tells_them(number):
     assert list(midi.variable_length(number)) == encode_variable_int(number)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.tuples(st.integers(0, 2**21), st.integers(1, 2**15), st.integers(0, 127), st.integers(1, 127))))
+def test_notes_are_told_in_order_as_mido_reads_them(notes):
+    track = Track("", 0, tuple(TimedNote(*note) for note in notes))
+    data = midi.to_bytes(replace(perform(TUNE), tracks=(track,)))
+    tick, read = 0, []
+    for message in mido.MidiFile(file=io.BytesIO(data)).tracks[1]:
+        tick += message.time
+        if message.type == "note_on":
+            read.append((tick, message.note, message.velocity))
+    starts = [(onset, pitch, velocity) for onset, _, pitch, velocity in notes]
+    assert read == sorted(starts + [(onset + length, pitch, 0) for onset, length, pitch, _ in notes])
 
 
 def test_every_track_ends_two_seconds_after_the_music():
