@@ -1,6 +1,6 @@
 """Useful tokens per CPU second in training: ours beside a loop of padded batches and one of batches of like length.
 
-    python -m benchmarks.train [--rounds 4] [--shape 32x32] [--precision auto] [--json]
+    python -m benchmarks.train [--rounds 4] [--shape 64x16] [--precision auto] [--json]
 
 All train the same network (Embedding 256 -> 3 x [LSTM 512 -> BatchNorm -> Dropout] -> Linear) on the folkwiki tokens.
 Ours is the step of `hoyo train` with all that belongs to it: reading the packed streams, resets, dropout, clipping,
@@ -292,7 +292,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument(
-        "--shape", type=_shape, default=(default.rows, default.steps), help="rows and steps of ours, as in 32x32"
+        "--shape", type=_shape, default=(default.rows, default.steps), help="rows and steps of ours, as in 64x32"
     )
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto")
     parser.add_argument("--json", action="store_true", help="the figures as one object on the last line")

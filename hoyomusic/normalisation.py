@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from hoyomusic.ranks import ALONE, Ranks
 
-# Share of a step's statistics in the running ones. Steps see about 2,000 positions; 0.1, the usual value,
+# Share of a step's statistics in the running ones. Steps see about 1,000 positions; 0.1, the usual value,
 # would let the last ten steps alone decide what the finished model normalises with.
 NORM_MOMENTUM = 0.02
 NORM_EPSILON = 1e-5
