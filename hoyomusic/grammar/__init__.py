@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 from hoyomusic.grammar.budget import Budget
 from hoyomusic.grammar.clock import CLOCKS, clock_of, clock_of_bar, clocks
-from hoyomusic.grammar.notes import AMPLE, Frame, Place, build_notes
+from hoyomusic.grammar.notes import AMPLE, Frame, Place, Store, build_notes
 from hoyomusic.grammar.sections import Sections
 from hoyomusic.grammar.state import FORMS, NEVER, Phase, State, Wish
 from hoyomusic.grammar.tables import Tones, degrees_above, pitches_within
@@ -80,6 +80,11 @@ class Grammar:
     def start(self) -> State:
         """The state before ``<s>``."""
         return State(self._notes.node(Place(Phase.START, (self._tables.start,))))
+
+    @property
+    def store(self) -> Store:
+        """The places that are known so far: those of all grammars over one vocabulary."""
+        return self._notes.store
 
     # ------------------------------------------------------------------ mask
 
