@@ -18,6 +18,8 @@ UNSHOWABLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 def printable(text: str, width: int = 200) -> str:
     """`text` on one line of at most `width` terminal cells, with nothing in it that a terminal would obey."""
+    if text.isascii() and text.isprintable() and len(text) <= width:
+        return text
     shown = "".join(REPLACEMENT if unicodedata.category(sign) in UNSHOWABLE else sign for sign in text)
     if cells(shown) <= width:
         return shown
