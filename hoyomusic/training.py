@@ -106,6 +106,17 @@ class GoesOnDifferently:
 RunEvent = Event | CorpusReady | ModelKept | GoesOnDifferently
 
 
+@dataclass(frozen=True, slots=True)
+class _Watch:
+    """Who hears of a run, who may stop it, which of its processes this is, and whether its folder is gone meanwhile."""
+
+    on_event: Callable[[RunEvent], None]
+    should_stop: Callable[[], bool]
+    progress: Callable[[str, int], None] | None
+    ranks: Ranks
+    is_removed: Callable[[], bool]
+
+
 def train(
     config: TrainingConfig,
     *,
@@ -123,18 +134,11 @@ def train(
     """
     choose_device(ranks.device(config.device))  # before a corpus is read for a device that is not there
     with _alone_with(config.out, ranks) as is_removed:
-        return _train(config, on_event, should_stop, progress, ranks, is_removed)
+        return _train(config, _Watch(on_event, should_stop, progress, ranks, is_removed))
 
 
-def _train(
-    config: TrainingConfig,
-    on_event: Callable[[RunEvent], None],
-    should_stop: Callable[[], bool],
-    progress: Callable[[str, int], None] | None,
-    ranks: Ranks,
-    is_removed: Callable[[], bool],
-) -> FitState:
-    started = None if config.start is None else _load_start(config.start, on_event)
+def _train(config: TrainingConfig, watch: _Watch) -> FitState:
+    started = None if config.start is None else _load_start(config.start, watch.on_event)
     vocabulary = Vocabulary.build(config.layout) if started is None else read_vocabulary(started.vocab)
     if started is None:
         sizes = ModelConfig(
@@ -154,14 +158,14 @@ def _train(
             started.config, dropout=config.dropout, weight_dropout=config.weight_dropout,
             recalls=0 if vocabulary.layout == CHARACTERS else SOURCES,
         )
-    _check_room(config.out, sizes, ranks)
-    dataset = _read(config, vocabulary, on_event, progress, ranks)
+    _check_room(config.out, sizes, watch.ranks)
+    dataset = _read(config, vocabulary, watch)
     with _memory_for(sizes):
         model = HoyoMusicLSTM(sizes, seed=config.fit.seed)
     if started is not None:
         # A model that never heard its own past is given a recall that does nothing yet.
         model.load_state_dict({**model.state_dict(), **started.weights})
-    return _run(config, model, vocabulary, dataset, None, on_event, should_stop, ranks, is_removed)
+    return _run(config, model, vocabulary, dataset, None, watch)
 
 
 def resume(
@@ -187,27 +191,18 @@ def resume(
     file or the disk has no room. What else is another (torch, device, threads) `RunStarted` tells.
     """
     with _alone_with(path, ranks, must_exist=True) as is_removed:
-        return _resume(path, epochs, learning_rate, force, on_event, should_stop, progress, ranks, is_removed)
+        watch = _Watch(on_event, should_stop, progress, ranks, is_removed)
+        return _resume(path, epochs, learning_rate, force, watch)
 
 
-def _resume(
-    path: Path,
-    epochs: int | None,
-    learning_rate: float | None,
-    force: bool,
-    on_event: Callable[[RunEvent], None],
-    should_stop: Callable[[], bool],
-    progress: Callable[[str, int], None] | None,
-    ranks: Ranks,
-    is_removed: Callable[[], bool],
-) -> FitState:
+def _resume(path: Path, epochs: int | None, learning_rate: float | None, force: bool, watch: _Watch) -> FitState:
     wished = {"epochs": epochs, "learning_rate": learning_rate}
     wished = {name: value for name, value in wished.items() if value is not None}
     try:
         checkpoint = load(path)
     except OldModelError:
         config = TrainingConfig(start=path, out=path, fit=FitConfig(**wished))
-        return _train(config, on_event, should_stop, progress, ranks, is_removed)
+        return _train(config, watch)
     if checkpoint.training is None or "fit" not in checkpoint.training:
         raise TrainingError(
             "this model carries no training state",
@@ -233,8 +228,8 @@ def _resume(
         vocabulary = read_vocabulary(checkpoint.vocab)
     except VocabularyError as error:
         raise TrainingError(error.message, where=str(path), remedy=error.remedy) from error
-    _check_room(path, checkpoint.config, ranks)
-    dataset = _read(config, vocabulary, on_event, progress, ranks)
+    _check_room(path, checkpoint.config, watch.ranks)
+    dataset = _read(config, vocabulary, watch)
     differences = _describe_differences(checkpoint.provenance, dataset)
     if differences:
         if not force:
@@ -245,10 +240,10 @@ def _resume(
             )
         if "corpus" in differences:
             state = state.on_other_samples()
-        on_event(GoesOnDifferently(tuple(differences.values())))
+        watch.on_event(GoesOnDifferently(tuple(differences.values())))
     with _memory_for(checkpoint.config):
         model = HoyoMusicLSTM(checkpoint.config)
-    return _run(config, model, vocabulary, dataset, state, on_event, should_stop, ranks, is_removed)
+    return _run(config, model, vocabulary, dataset, state, watch)
 
 
 def _load_start(path: Path, on_event: Callable[[RunEvent], None]) -> Checkpoint:
@@ -296,13 +291,8 @@ def _describe_differences(provenance: dict[str, Any], dataset: Dataset) -> dict[
     return differences
 
 
-def _read(
-    config: TrainingConfig,
-    vocabulary: AnyVocabulary,
-    on_event: Callable[[RunEvent], None],
-    progress: Callable[[str, int], None] | None,
-    ranks: Ranks,
-) -> Dataset:
+def _read(config: TrainingConfig, vocabulary: AnyVocabulary, watch: _Watch) -> Dataset:
+    ranks = watch.ranks
     if ranks.local:
         # What the first process of this computer has read and put into the cache, the others find there.
         ranks.wait()
@@ -312,11 +302,11 @@ def _read(
         hoyomusic=config.hoyomusic,
         max_samples=config.max_samples,
         seed=config.fit.seed,
-        progress=progress,
+        progress=watch.progress,
     )
     if not ranks.local:
         ranks.wait()
-    on_event(
+    watch.on_event(
         CorpusReady(
             training=len(dataset.training),
             validation=len(dataset.validation),
@@ -336,11 +326,9 @@ def _run(
     vocabulary: AnyVocabulary,
     dataset: Dataset,
     state: FitState | None,
-    on_event: Callable[[RunEvent], None],
-    should_stop: Callable[[], bool],
-    ranks: Ranks,
-    is_removed: Callable[[], bool],
+    watch: _Watch,
 ) -> FitState:
+    ranks = watch.ranks
     tune_allocator()
     ranks.check_same(
         repr((config.fit, model.config, dataset.corpus_hash, None if state is None else state.step)), "run"
@@ -359,9 +347,7 @@ def _run(
         if not written:
             kept_as = keep_numbered(config.out, (novelty.SUFFIX, SUFFIX))
             if kept_as is not None:
-                on_event(ModelKept(config.out, kept_as))
-        if not written or not index.exists():
-            novelty.build_index(dataset.corpus).save(index)
+                watch.on_event(ModelKept(config.out, kept_as))
         save(
             Checkpoint(
                 config=model.config,
@@ -377,6 +363,8 @@ def _run(
             ),
             config.out,
         )
+        if not written or not index.exists():  # behind what was learned, which is the dearer to lose
+            novelty.build_index(dataset.corpus).save(index)
 
     def write_or_stop(current: FitState) -> None:
         nonlocal written
@@ -387,7 +375,7 @@ def _run(
             remedy = f"mend that, then go on from the last save: {going_on}" if written else error.remedy
             raise StorageError(error.message, where=error.where, remedy=remedy) from error
         written = True
-        if is_removed():
+        if watch.is_removed():
             # Whoever did that does not expect a run that fills the folder again, but nothing is to be lost by it.
             raise StorageError(
                 "its folder was removed meanwhile, so the run was saved in a new one and stopped",
@@ -401,8 +389,8 @@ def _run(
         dataset.validation,
         settings,
         state=state,
-        on_event=on_event,
-        should_stop=should_stop,
+        on_event=watch.on_event,
+        should_stop=watch.should_stop,
         save=write_or_stop,
         ranks=ranks,
     )
