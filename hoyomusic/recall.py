@@ -189,7 +189,18 @@ class Memories:
         """Hear the next id of each row; what its sources say, (B, SOURCES, 2) int64, as a step takes it."""
         for memory, index in zip(self._memories, ids, strict=True):
             memory.take(index)
-        return tell(self._memories)
+        return _tell(self._memories)
+
+    def take_all(self, ids: Sequence[int]) -> np.ndarray:
+        """The only row hears `ids` (n,); what its sources say behind each, (n, SOURCES, 2) int64."""
+        import numpy as np
+
+        [memory] = self._memories
+        found = []
+        for index in ids:
+            memory.take(index)
+            found.append(tuple(memory._told))
+        return np.array(found, np.int64).reshape(-1, SOURCES, 2)
 
     def select(self, rows: Sequence[int]) -> None:
         """Go on with these rows alone."""
@@ -203,7 +214,7 @@ class NativeMemories:
         import numpy as np
 
         self._library = find_library()
-        self._moves = np.array(_read_moves(vocabulary), np.int64)
+        self._moves = _moves_in_c(vocabulary)
         moves, ticks = map(address, self._moves)
         begun = [self._library.hoyo_begin_recall(moves, ticks, AGREEMENTS) for _ in range(count)]
         weakref.finalize(self, _end, self._library, begun)
@@ -217,7 +228,7 @@ class NativeMemories:
         return self._hear(self._library.hoyo_recall, self.at, ids)
 
     def take_all(self, ids: Sequence[int]) -> np.ndarray:
-        """The only row hears the ids of a tune (n,); what is suggested behind each, (n, SOURCES, 2) int64."""
+        """As `Memories.take_all`."""
         return self._hear(self._library.hoyo_recall_tune, int(self._begun[0]), ids)
 
     def _hear(self, function: Callable[..., int], memories: int, ids: Sequence[int]) -> np.ndarray:
@@ -250,8 +261,15 @@ def _read_moves(vocabulary: Vocabulary) -> tuple[list[int], list[int]]:
     return [_MOVES.get(token.kind, KEEPS) for token in vocabulary.tokens], [token.ticks for token in vocabulary.tokens]
 
 
-def tell(memories: Sequence[Recall]) -> np.ndarray:
-    """Guess and agreement of each source of each memory, (B, SOURCES, 2) int64, as a step of the model takes them."""
+@lru_cache(maxsize=8)
+def _moves_in_c(vocabulary: Vocabulary) -> np.ndarray:
+    """`_read_moves` (2, V) as recall.c takes them; int64."""
+    import numpy as np
+
+    return np.array(_read_moves(vocabulary), np.int64)
+
+
+def _tell(memories: Sequence[Recall]) -> np.ndarray:
     import numpy as np
 
     return np.array([memory._told for memory in memories]).reshape(-1, SOURCES, 2)
@@ -261,12 +279,4 @@ def recall(vocabulary: Vocabulary, ids: Iterable[int]) -> np.ndarray:
     """Guess and agreement of each source behind each id of a tune, uint16 (n, SOURCES, 2)."""
     import numpy as np
 
-    ids = list(ids)
-    if ids and find_library() is not None:
-        return NativeMemories(vocabulary, 1).take_all(ids).astype(np.uint16)
-    memory = Recall(vocabulary)
-    found = []
-    for index in ids:
-        memory.take(index)
-        found.append(tuple(memory._told))
-    return np.array(found, np.uint16).reshape(-1, SOURCES, 2)
+    return remember(vocabulary, 1).take_all(list(ids)).astype(np.uint16)

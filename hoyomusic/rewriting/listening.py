@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from hoyomusic.grammar import clocks
-from hoyomusic.recall import Recall
+from hoyomusic.recall import SOURCES, remember
 from hoyomusic.runtime import Runtime
 from hoyomusic.vocab import Vocabulary
 
 
 class Memory:
-    """What one row of a model has heard: its `ids`, from ``<s>`` on, and what its own past suggests (`Recall`)."""
+    """What one row of a model has heard: its `ids`, from ``<s>`` on, and what its own past suggests (see `recall`).
 
-    def __init__(self, vocabulary: Vocabulary, ids: Iterable[int] = ()) -> None:
-        self.ids: list[int] = []
+    `told` (SOURCES, 2) are guesses and agreements, as the model takes them.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, ids: Sequence[int] = ()) -> None:
+        self.ids = list(ids)
         self._vocabulary = vocabulary
-        self._recall = Recall(vocabulary)
-        for index in ids:
-            self.take(index)
+        self._memories = remember(vocabulary, 1)
+        self.told = self._memories.take_all(self.ids)[-1] if self.ids else np.zeros((SOURCES, 2), np.int64)
 
     def take(self, index: int) -> None:
         """Hear the next id."""
         self.ids.append(index)
-        self._recall.take(index)
-
-    def told(self) -> list[tuple[int, int]]:
-        """What the past suggests should come next, as the model takes it."""
-        return self._recall.told()
+        [self.told] = self._memories.take([index])
 
     def copy(self) -> Memory:
         """Another row that has heard the same: it hears all of it again, which is quicker than to copy."""
@@ -51,7 +49,7 @@ class Listener:
         `clock` (B,) stands beside their last ids; `state` has heard all ids but those.
         """
         last = np.array([memory.ids[-1] for memory in memories])
-        told = np.array([memory.told() for memory in memories])
+        told = np.stack([memory.told for memory in memories])
         return self.runtime.step(last, np.full(len(last), self.label), np.array(clock), state, told)
 
     def read(self, ids: Sequence[int], clock: Sequence[int]) -> tuple[np.ndarray, Memory, np.ndarray, Any]:
