@@ -18,9 +18,9 @@ test: $(VENV)/installed-for-tests
 # Trains the default model anew, for hours, into a file beside it; it is shipped once it is copied over by hand.
 # The falling learning rates settle what the high ones have found; the second run drops more, since it overfits sooner.
 model: $(VENV)/installed
-	$(HOYO) train --rows 32 --steps 32 --epochs 7 --out models/begun.pth
+	$(HOYO) train --epochs 7 --out models/begun.pth
 	$(HOYO) resume models/begun.pth --epochs 8 --learning-rate 0.0008
-	$(HOYO) train --from models/begun.pth --rows 32 --steps 32 --dropout 0.3 --epochs 2 --learning-rate 0.0015 --out models/retrained.pth
+	$(HOYO) train --from models/begun.pth --dropout 0.3 --epochs 2 --learning-rate 0.0015 --out models/retrained.pth
 	$(HOYO) resume models/retrained.pth --epochs 3 --learning-rate 0.0005
 	$(HOYO) resume models/retrained.pth --epochs 4 --learning-rate 0.00015
 

@@ -1,6 +1,6 @@
 """Useful tokens per CPU second in training: ours beside a loop of padded batches and one of batches of like length.
 
-    python -m benchmarks.train [--rounds 4] [--shape 64x16] [--precision auto] [--json]
+    python -m benchmarks.train [--rounds 4] [--shape 32x32] [--precision auto] [--json]
 
 All train the same network (Embedding 256 -> 3 x [LSTM 512 -> BatchNorm -> Dropout] -> Linear) on the folkwiki tokens.
 Ours is the step of `hoyo train` with all that belongs to it: reading the packed streams, resets, dropout, clipping,
