@@ -60,7 +60,7 @@ ROOT = Path(__file__).parent.parent
 TRAINING_SIZES = (1_000, 10_000, 100_000, 1_000_000)
 PREPARING_SIZES = (100, 1_000, 10_000)
 GENERATING_LENGTHS = (100, 1_000, 10_000, 100_000)
-BOOK_SIZES = (100, 1_000, 10_000)
+BOOK_SIZES = (50, 500, 5_000)
 LONG_TUNE_BARS = (100, 1_000, 10_000, 100_000)
 
 # Tunes that are made one by one; larger corpora are these with their notes exchanged.
