@@ -18,6 +18,7 @@ The step of training is that of a small model (`SMALL`), so that the data's shar
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import resource
@@ -42,6 +43,7 @@ import numpy as np
 from benchmarks.plots import draw_lines, keep_picture
 from benchmarks.table import Row, format_rows, write_rows
 from hoyomusic import abc
+from hoyomusic.cli import OBJECTS_BETWEEN_COLLECTIONS
 from hoyomusic.corpus import CorpusTune, load_corpus
 from hoyomusic.corpus.cache import Cache
 from hoyomusic.dataset import TOKEN, Encoder, load_dataset, prepare
@@ -387,6 +389,7 @@ def main() -> None:
         found = CHILDREN[what](int(count), Path(folder))
         print(json.dumps({**found, "peak_memory": peak_memory()}))
         return
+    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)  # as `hoyo` does when it starts
     rows = measure(brief=options.brief)
     print(format_rows(rows))
     if options.rows is not None:
